@@ -1,0 +1,55 @@
+# make install | demo | test | test-all | check | format | bench | help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo-workspace
+# A key of the demo's own: simulated patients need no secret, and the user's key stays untouched.
+DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all check format bench clean
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed ## make .venv with lungpipe and all extras
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,dev]'
+	touch $@
+
+$(VENV)/demo-installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+demo: $(VENV)/demo-installed ## install, then the whole chain on a simulated cohort; ends with the path of its report
+	mkdir -p demo-cohorts
+	test -s demo-cohorts/pseudonym.key || $(BIN)/python -c "import secrets; print(secrets.token_hex(32))" > demo-cohorts/pseudonym.key
+	$(BIN)/lungpipe phantom demo-cohorts/control --patients 40 --seed 7 --effect 0
+	$(BIN)/lungpipe phantom demo-cohorts/planted --patients 40 --seed 7
+	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/control/recipe.toml --workspace demo-cohorts/control-workspace --set 'segment.methods=["otsu"]'
+	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/planted/recipe.toml --workspace $(DEMO) --set 'report.beside=["demo-cohorts/control-workspace"]'
+
+test: install check ## install, check, then all tests but the slow ones
+	$(BIN)/python -m pytest
+
+test-all: install check ## the slow tests too
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: install ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## let ruff format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## side-by-side measurements; prints ratios
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove what make made, not your workspaces
+	rm -rf $(VENV) $(DEMO) demo-cohorts .mypy_cache .ruff_cache .pytest_cache

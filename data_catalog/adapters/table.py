@@ -1,0 +1,158 @@
+"""Reader ``table``: one CSV row a nodule, under the generic column names or a data set's own."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from data_catalog.spec import Annotations
+from lungpipe.dicom.index import volume_stem
+from lungpipe.errors import AnnotationError, DatasetError, Exclusion
+from lungpipe.nodule import Nodule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from data_catalog.spec import DatasetSpec
+    from lungpipe.dicom.index import Series, SeriesTable
+    from lungpipe.geometry import Triple
+
+COLUMNS = (
+    "patient_id", "nodule_id", "series_uid", "x", "y", "z", "width_mm", "height_mm", "depth_mm", "diameter_mm",
+    "malignant", "split", "frame", "mask",
+)  # fmt: skip
+_LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "benign": 0, "malignant": 1, "false": 0, "true": 1}
+
+
+def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotations:
+    """Read a nodule table; a row that cannot be used becomes an exclusion.
+
+    Coordinates are LPS mm unless the column ``frame`` or the data set says ``ras`` or ``voxel`` (x, y, z index).
+    Sides are ``width_mm`` (x), ``height_mm`` (y), ``depth_mm`` (z), or ``diameter_mm`` for all three; a row with
+    neither is a seed point, a row with ``mask`` needs no centre.
+
+    Raises
+    ------
+    DatasetError
+        If the file is no CSV, lacks a column, or names a nodule twice.
+    """
+    if path is None:
+        raise DatasetError(f"data set {spec.name!r} needs cohort.annotations: the path of a CSV file")
+    try:
+        table = pd.read_csv(path, dtype="str", keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read as CSV ({type(error).__name__})") from error
+    table = table.rename(columns={own: generic for generic, own in spec.columns.items()})
+    _check_columns(table, path)
+    known = series.by_uid()
+    by_patient: dict[str, list[Series]] = {}
+    for item in series.series:
+        by_patient.setdefault(item.patient_id, []).append(item)
+    nodules, exclusions = [], []
+    for raw in table.to_dict("records"):
+        row = {str(key): str(value).strip() for key, value in raw.items()}
+        try:
+            nodules.append(_nodule(spec, row, known, by_patient, path))
+        except AnnotationError as error:
+            ids = {name: row.get(name, "") for name in ("patient_id", "series_uid", "nodule_id")}
+            exclusions.append(Exclusion.of(error, **ids))
+    return Annotations(tuple(nodules), tuple(exclusions))
+
+
+def _check_columns(table: pd.DataFrame, path: Path) -> None:
+    required = {"patient_id", "nodule_id"} | (set() if "mask" in table else {"x", "y", "z"})
+    missing = sorted(required - set(table))
+    if missing:
+        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table))}")
+    if "series_uid" not in table and "patient_id" not in table:
+        raise DatasetError(f"{path} needs series_uid or patient_id to tell which scan a nodule is on")
+    names = ["patient_id", "series_uid", "nodule_id"] if "series_uid" in table else ["patient_id", "nodule_id"]
+    repeated = table.duplicated(names, keep=False)
+    if repeated.any():
+        lines = (table.index[repeated] + 2).tolist()
+        raise DatasetError(f"{path} names a nodule twice (lines {lines[:10]}); nodule_id must be unique in its series")
+
+
+def _nodule(
+    spec: DatasetSpec, row: dict[str, str], known: dict[str, Series], by_patient: dict[str, list[Series]], path: Path
+) -> Nodule:
+    scan = _series_of(row, known, by_patient)
+    numbers = {name: _number(row, name) for name in COLUMNS[3:10]}
+    label = row.get("malignant", "").lower()
+    if label not in _LABELS:
+        raise AnnotationError("unknown_label", "the label must be 0, 1 or empty; correct the annotation file")
+    mask = row.get("mask", "")
+    centre = _centre(spec, row, numbers, scan) if not mask or numbers["x"] is not None else None
+    return Nodule(
+        patient_id=row["patient_id"],
+        series_uid=scan.series_uid,
+        nodule_id=row["nodule_id"],
+        centre_mm=centre,
+        size_mm=_size(numbers),
+        malignant=_LABELS[label],
+        split=row.get("split") or None,
+        mask_path=path.parent / mask if mask else None,
+    )
+
+
+def _series_of(row: dict[str, str], known: dict[str, Series], by_patient: dict[str, list[Series]]) -> Series:
+    name = row.get("series_uid", "")
+    if name:
+        scan = known.get(name) or known.get(volume_stem(name))
+        if scan is None:
+            raise AnnotationError("series_not_found", "the annotated series is not among the indexed images")
+        if scan.headers and scan.patient_id != row["patient_id"]:
+            raise AnnotationError("patient_differs", "the annotated series belongs to another patient by its headers")
+        return scan
+    scans = by_patient.get(row["patient_id"], [])
+    if len(scans) != 1:
+        raise AnnotationError(
+            "series_not_found" if not scans else "series_ambiguous",
+            f"the row names no series and its patient has {len(scans)}; fill in series_uid",
+        )
+    return scans[0]
+
+
+def _number(row: dict[str, str], name: str) -> float | None:
+    text = row.get(name, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise AnnotationError("not_a_number", f"column {name} does not hold a finite number; correct the file")
+    return value
+
+
+def _centre(spec: DatasetSpec, row: dict[str, str], numbers: dict[str, float | None], scan: Series) -> Triple:
+    x, y, z = numbers["x"], numbers["y"], numbers["z"]
+    if x is None or y is None or z is None:
+        raise AnnotationError("no_centre", "the row gives neither x, y, z nor a mask")
+    frame = row.get("frame", "").lower() or spec.frame
+    if frame == "lps":
+        return x, y, z
+    if frame == "ras":
+        return -x, -y, z
+    if frame == "voxel":
+        if scan.geometry is None:
+            raise AnnotationError("missing_geometry", "voxel coordinates need a series with a grid")
+        point = scan.geometry.to_lps((z, y, x)).tolist()
+        return point[0], point[1], point[2]
+    raise AnnotationError("unknown_frame", "frame must be lps, ras or voxel")
+
+
+def _size(numbers: dict[str, float | None]) -> Triple | None:
+    diameter = numbers["diameter_mm"]
+    sides = [numbers[name] if numbers[name] is not None else diameter for name in ("width_mm", "height_mm", "depth_mm")]
+    width, height, depth = sides
+    if width is None or height is None or depth is None:
+        if any(side is not None for side in sides):
+            raise AnnotationError("incomplete_size", "give all of width_mm, height_mm, depth_mm, or diameter_mm")
+        return None
+    if min(width, height, depth) <= 0:
+        raise AnnotationError("bad_size", f"sides must be positive, found {width:g}, {height:g}, {depth:g} mm")
+    return width, height, depth

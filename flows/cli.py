@@ -1,0 +1,232 @@
+"""The command line: thin; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
+
+WRONG_INPUT, FAILED_PART_WAY = 2, 3
+
+app = typer.Typer(
+    name="lungpipe",
+    help="Curates lung-CT data sets and turns them into radiomics: DICOM in, benchmark report out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
+
+
+def main() -> None:
+    """Run the command line; every failure that is foreseen ends as one message and an exit status."""
+    try:
+        app()
+    except (DatasetError, PluginError, GeometryError, CaseError) as error:
+        _fail(f"lungpipe: {error}", WRONG_INPUT)
+    except LungpipeError as error:
+        _fail(f"lungpipe: {error}", FAILED_PART_WAY)
+
+
+def _fail(text: str, status: int) -> None:
+    print(text, file=sys.stderr)  # noqa: T201  the command line's own output
+    raise SystemExit(status)
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201  the command line's own output
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
+    workspace: Annotated[
+        Path | None, typer.Option(help="Where results go; default: RECIPE's name + '-workspace'.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable.")
+    ] = None,
+    dask: Annotated[str | None, typer.Option(help="Address of your own Dask scheduler.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if anything was excluded.")] = False,
+) -> None:
+    """Run a recipe from DICOM to report; a rerun resumes and does only what is missing.
+
+    Example: lungpipe run recipes/lidc-0314.toml --set cohort.dicom=LIDC-IDRI-0314 --workers 2
+    """
+    _prefect_environment()
+    from flows.config import load_config
+
+    load_config(recipe, overrides)  # a misspelt recipe is told before anything starts
+    from flows.cohort import check_config, cohort
+
+    check_config(load_config(recipe, overrides))
+    root = workspace or Path.cwd() / f"{recipe.stem}-workspace"
+    resume = f"what is done is kept in {root}; resume with the same command"
+    try:
+        outcome = cohort(str(recipe), str(root), overrides, dask, workers)
+    except (DatasetError, PluginError):
+        raise
+    except KeyboardInterrupt:
+        _fail(f"lungpipe: interrupted; {resume}", FAILED_PART_WAY)
+    except Exception as error:  # noqa: BLE001  a person wants the way on, the log has the rest
+        _fail(f"lungpipe: {type(error).__name__}: {error}; {resume}", FAILED_PART_WAY)
+    note = f"{outcome.scans} scans ({outcome.reused} reused), {outcome.exclusions} exclusions"
+    if outcome.auc is not None:
+        note += f", AUC {outcome.auc:.2f} (configuration chosen inside the training folds)"
+    print(note, file=sys.stderr)  # noqa: T201  the command line's own output
+    _print(outcome.report)
+    if strict and outcome.exclusions:
+        raise SystemExit(1)
+
+
+def _prefect_environment() -> None:
+    """Defaults of the workflow engine, before it is imported: no analytics, patience at start, one voice on stderr."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+
+
+@app.command()
+def index(
+    dicom_root: Annotated[Path, typer.Argument(help="Folder of the images.")],
+    workspace: Annotated[Path, typer.Option(help="Gets tables/series.parquet and tables/exclusions.parquet.")],
+    json_: Json = False,
+) -> None:
+    """Read headers, check every series and write pseudonymous tables; no pixels are stored.
+
+    Example: lungpipe index /data/archive --workspace curated
+    """
+    from lungpipe.cohort import plan_cohort
+    from lungpipe.dicom.index import index_series
+    from lungpipe.dicom.pseudonymise import load_pseudonymiser, table_path
+    from lungpipe.store.tables import make_table, write_table
+
+    pseudonym, _ = load_pseudonymiser()
+    plan = plan_cohort("generic", "measured", index_series(dicom_root), [], [], pseudonym)
+    pseudonym.write_table(table_path())
+    series = make_table("series", [{**row, "volume_id": ""} for row in plan.series_rows])
+    exclusions = make_table("exclusions", plan.exclusions)
+    for name, table in (("series", series), ("exclusions", exclusions)):
+        write_table(table, workspace / "tables" / f"{name}.parquet")
+    counts = {"series": len(series), "accepted": int((series["verdict"] == "accept").sum())}
+    codes = exclusions["code"].value_counts().sort_index().to_dict()
+    if json_:
+        _print(json.dumps({**counts, "exclusions": codes}))
+        return
+    _print(f"{counts['series']} series, {counts['accepted']} accepted")
+    for code, count in codes.items():
+        _print(f"  {code}: {count}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    patients: Annotated[int, typer.Option(min=2, help="Simulated patients, one series each.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same cohort.")],
+    shell_mm: Annotated[float, typer.Option(help="How far the planted effect reaches, mm.")] = 8.0,
+    effect: Annotated[float, typer.Option(help="Strength of the planted effect; 0 plants none.")] = 1.0,
+) -> None:
+    """Write a simulated DICOM cohort with annotations, truth and recipe: simulated intensities, real nodule shapes.
+
+    Example: lungpipe phantom demo-cohort --patients 48 --seed 7
+    """
+    from data_catalog.phantom import write_phantom
+    from tasks.progress import progress
+
+    with progress("simulated patients", patients) as advance:
+        recipe = write_phantom(out, patients, seed, shell_mm, effect, lambda _: advance(1, ""))
+    _print(str(recipe))
+
+
+def _plugin_command(kind: str) -> None:
+    def show(json_: Json = False) -> None:
+        from lungpipe import plugins
+
+        rows = {name: point.value for name, point in plugins.installed(kind).items()}
+        _print(json.dumps(rows) if json_ else "\n".join(f"{name:20} {value}" for name, value in rows.items()) or "none")
+
+    app.command(name=kind, help=f"List the installed {kind}. Example: lungpipe {kind} --json")(show)
+
+
+for _kind in ("segmenters", "extractors", "embedders", "classifiers"):
+    _plugin_command(_kind)
+
+
+@app.command()
+def datasets(json_: Json = False) -> None:
+    """List the data sets of the catalog.
+
+    Example: lungpipe datasets
+    """
+    from data_catalog import list_datasets, load_dataset
+
+    rows = {name: load_dataset(name).title for name in list_datasets()}
+    _print(json.dumps(rows) if json_ else "\n".join(f"{name:16} {title}" for name, title in rows.items()))
+
+
+@app.command()
+def extract(
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, or a folder with one DICOM series.")],
+    mask: Annotated[Path, typer.Argument(help="NIfTI, NRRD or MetaImage on the same grid.")],
+    out: Annotated[Path, typer.Option(help="CSV with feature,value rows.")],
+    label: Annotated[int, typer.Option(help="Value of the region in the mask.")] = 1,
+    extractor: Annotated[str, typer.Option(help="Extractor plug-in (not with --settings).")] = "pyradiomics",
+    settings: Annotated[
+        Path | None, typer.Option(help="PyRadiomics parameter file (YAML); all of it is honoured.")
+    ] = None,
+) -> None:
+    """Extract the features of one image and mask, as the pyradiomics command does.
+
+    Example: lungpipe extract ct.nii.gz nodule.nii.gz --out features.csv
+    """
+    from lungpipe import plugins
+    from lungpipe.radiomics.oneoff import extract_pair, extract_with_parameter_file
+    from lungpipe.radiomics.settings import RadiomicsSettings
+    from lungpipe.store.ledger import write_atomically
+
+    values: Any
+    if settings is not None:
+        values = extract_with_parameter_file(image, mask, label, settings)
+    else:
+        values = extract_pair(image, mask, label, RadiomicsSettings(), plugins.find("extractors", extractor)())
+    lines = [("feature", "value"), *((name, repr(value)) for name, value in values.items())]
+    write_atomically(out, "".join(f"{name},{value}\r\n" for name, value in lines).encode())
+    print(f"{len(values)} features", file=sys.stderr)  # noqa: T201  the command line's own output
+    _print(str(out))
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Show versions, plug-ins and the machine, and what is missing with its fix; exit 2 if something is broken.
+
+    Example: lungpipe doctor
+    """
+    from lungpipe.doctor import examine
+
+    found = examine()
+    if json_:
+        _print(json.dumps(found, indent=1))
+    else:
+        for name, version in found["versions"].items():
+            _print(f"{name:20} {version}")
+        for kind, names in found["plugins"].items():
+            _print(f"{kind:20} {', '.join(names) or 'none'}")
+        for name, value in found["machine"].items():
+            _print(f"{name:20} {value}")
+        _print(f"{'pseudonym key':20} {found['pseudonym_key']}")
+        for line in found["optional"]:
+            _print(f"not installed: {line}")
+        for line in found["problems"]:
+            _print(f"problem: {line}")
+        _print("no problems found" if not found["problems"] else "")
+    if found["problems"]:
+        raise SystemExit(WRONG_INPUT)

@@ -1,0 +1,180 @@
+"""The recipe: a TOML file, checked whole before any work."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lungpipe.errors import DatasetError
+from lungpipe.radiomics.settings import Interpolation
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CohortSection(_Section):
+    """Which images and annotations."""
+
+    dataset: str = "generic"
+    dicom: str
+    annotations: str | None = None
+
+
+class SegmentSection(_Section):
+    """How nodules are segmented."""
+
+    methods: tuple[str, ...] = Field(("otsu", "kmeans", "gmm", "fcm"), min_length=1)
+    preset: Literal["default", "pins"] = "default"
+
+
+class RegionsSection(_Section):
+    """Which surroundings."""
+
+    radii_mm: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field((0, 2, 4, 6, 8, 10, 12), min_length=1)
+    kinds: tuple[Literal["grown", "shell"], ...] = Field(("grown", "shell"), min_length=1)
+    clip: Literal["lung", "none"] = "lung"
+    exclude_neighbours: bool = True
+
+
+class FeaturesSection(_Section):
+    """How features are computed."""
+
+    extractor: str = "pyradiomics"
+    bin_width_hu: Annotated[float, Field(gt=0)] = 25.0
+    spacing_mm: tuple[float, float, float] | None = (1.0, 1.0, 1.0)
+    interpolation: Interpolation = "float32"
+    filters: tuple[str, ...] = ("original",)
+
+
+class BenchmarkSection(_Section):
+    """How classifiers are compared; a recipe without this section stops at the feature table."""
+
+    label: Literal["malignant"] = "malignant"
+    group: Literal["patient_id"] = "patient_id"
+    classifiers: tuple[str, ...] = Field(("logistic", "random_forest", "knn"), min_length=1)
+    outer_folds: Annotated[int, Field(ge=2)] = 5
+    inner_folds: Annotated[int, Field(ge=2)] = 3
+    repeats: Positive = 1
+    seed: Annotated[int, Field(ge=0)] = 7
+
+
+class ReportSection(_Section):
+    """The page: its title, and finished workspaces whose AUC against radius is drawn beside this run's."""
+
+    title: str | None = None
+    beside: tuple[str, ...] = ()
+
+
+class RunSection(_Section):
+    """Where and with what the work is done; none of it changes a number."""
+
+    workers: Positive = 2
+    memory_per_worker: str = "4GiB"
+    scan_timeout_s: Positive = 600
+    dask: str | None = None
+
+
+class RunConfig(_Section):
+    """A whole recipe."""
+
+    cohort: CohortSection
+    segment: SegmentSection = Field(default_factory=lambda: SegmentSection.model_validate({}))
+    regions: RegionsSection = Field(default_factory=lambda: RegionsSection.model_validate({}))
+    features: FeaturesSection = FeaturesSection()
+    benchmark: BenchmarkSection | None = None
+    report: ReportSection = ReportSection()
+    run: RunSection = RunSection()
+
+
+def load_config(recipe: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read and check a recipe.
+
+    Parameters
+    ----------
+    recipe : Path
+        TOML file; paths in it are relative to its folder.
+    overrides : list of str
+        ``section.key=value`` with the value in TOML (a bare word counts as a string). Paths given here are
+        relative to the current folder.
+
+    Returns
+    -------
+    RunConfig
+        With absolute paths.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or no TOML, or a key or value is wrong; an unknown key is answered with the nearest
+        known one.
+    """
+    if not recipe.is_file():
+        raise DatasetError(f"no recipe at {recipe}")
+    try:
+        values = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{recipe} is not TOML: {error}") from error
+    _resolve_paths(values, recipe.resolve().parent)
+    given: dict[str, Any] = {}
+    for text in overrides or []:
+        _override(given, text)
+    _resolve_paths(given, Path.cwd())
+    for section, keys in given.items():
+        values.setdefault(section, {}).update(keys)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise DatasetError(f"{recipe}: " + "; ".join(_explain(item) for item in error.errors())) from error
+
+
+def _resolve_paths(values: dict[str, Any], base: Path) -> None:
+    cohort = values.get("cohort")
+    if isinstance(cohort, dict):
+        for key in ("dicom", "annotations"):
+            if isinstance(cohort.get(key), str):
+                cohort[key] = str(base / cohort[key])
+    report = values.get("report")
+    if isinstance(report, dict) and isinstance(report.get("beside"), list):
+        report["beside"] = [str(base / str(path)) for path in report["beside"]]
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise DatasetError(f"--set {text!r}: expected SECTION.KEY=VALUE, as in run.workers=4")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    values.setdefault(section, {})[name] = parsed
+
+
+def _explain(item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    where = ".".join(path)
+    if item["type"] != "extra_forbidden":
+        return (
+            f"{where}: {item['msg']} (found {item.get('input')!r})"
+            if item["type"] != "missing"
+            else f"{where} is missing"
+        )
+    known = _known_keys(path[:-1])
+    close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    advice = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key {where!r}; {advice}"
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    sections: dict[str, type[BaseModel]] = {
+        "cohort": CohortSection, "segment": SegmentSection, "regions": RegionsSection, "features": FeaturesSection,
+        "benchmark": BenchmarkSection, "report": ReportSection, "run": RunSection,
+    }  # fmt: skip
+    return list(sections[path[0]].model_fields) if path else list(RunConfig.model_fields)

@@ -1,0 +1,1 @@
+"""DICOM (and NIfTI/NRRD) in: headers, quality codes, volumes, pseudonyms."""

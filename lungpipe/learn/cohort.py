@@ -1,0 +1,177 @@
+"""The labelled nodules of one data set, their folds, and their features laid out beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lungpipe.errors import DatasetError
+from lungpipe.learn.folds import Fold, check_cohort, grouped_folds
+
+IDENTITY = ("patient_id", "series_uid", "nodule_id")
+KEYS = ("dataset", *IDENTITY, "segmenter", "region", "radius_mm")
+MEASURES = ("n_voxels", "volume_mm3", "clipped_fraction")
+
+
+def labelled_cohort(
+    nodules: pd.DataFrame,
+    *,
+    dataset: str,
+    label: str = "malignant",
+    group: str = "patient_id",
+    outer_folds: int = 5,
+    inner_folds: int = 3,
+    repeats: int = 1,
+    seed: int = 7,
+) -> Cohort:
+    """Take the labelled nodules from a table, check that they can be cross-validated, and deal the folds once.
+
+    A nodule may stand in several rows, one a segmenter. Nodules without a label are set aside.
+
+    Parameters
+    ----------
+    nodules : DataFrame
+        With ``patient_id``, ``nodule_id``, the label and the group column; ``series_uid`` if there is one, and
+        ``dataset``, by which it is then narrowed.
+    dataset : str
+        Name of the data set.
+    label : str
+        Column of 0 (benign) and 1 (malignant).
+    group : str
+        Column that no fold may split.
+    outer_folds, inner_folds, repeats, seed : int
+        As in ``[benchmark]`` of a recipe.
+
+    Returns
+    -------
+    Cohort
+        One row a nodule, sorted by its ids.
+
+    Raises
+    ------
+    DatasetError
+        If a column is missing, a nodule has two labels, or the cohort cannot be cross-validated.
+    """
+    required = {"patient_id", "nodule_id", label, group}
+    if missing := sorted(required - set(nodules.columns)):
+        raise DatasetError(
+            f"The table of nodules has no column {', '.join(missing)}; it has {', '.join(map(str, nodules.columns))}."
+        )
+    table = nodules[nodules["dataset"] == dataset] if "dataset" in nodules else nodules
+    identity = [name for name in IDENTITY if name in table]
+    table = table[list(dict.fromkeys([*identity, label, group]))].dropna(subset=[label]).drop_duplicates()
+    if twice := int(table.duplicated(identity).sum()):
+        raise DatasetError(f"{twice} nodules have more than one {label} or {group}; a nodule needs one of each.")
+    table = table.sort_values(identity).reset_index(drop=True)
+    check_cohort(table[label], table[group], outer_folds, inner_folds)
+    labels = table[label].to_numpy(dtype=np.int64)
+    groups = table[group].to_numpy(dtype=object).astype(str)
+    folds = grouped_folds(labels, groups, outer_folds, seed, repeats)
+    return Cohort(dataset, table[identity], labels, groups, tuple(folds))
+
+
+def feature_matrices(
+    features: pd.DataFrame, cohort: Cohort, columns: Sequence[str] | None = None
+) -> dict[RegionKey, NDArray[np.float64]]:
+    """Lay out the feature table as one matrix a segmenter and region, its rows those of the cohort.
+
+    Parameters
+    ----------
+    features : DataFrame
+        With the key columns of ``features.parquet``.
+    cohort : Cohort
+        The rows wanted.
+    columns : sequence of str, optional
+        Feature columns; by default every numeric column that is neither a key nor a measure of the region.
+
+    Returns
+    -------
+    dict of RegionKey to NDArray of float, shape (n, p)
+        Sorted by key. A nodule that the region lacks is a row of NaN.
+
+    Raises
+    ------
+    DatasetError
+        If there are no feature columns, or a nodule has two rows for one region.
+    """
+    table = features[features["dataset"] == cohort.dataset] if "dataset" in features else features
+    names = list(columns) if columns is not None else feature_columns(table)
+    if not names:
+        raise DatasetError("The feature table has no numeric feature columns.")
+    identity = [name for name in cohort.identity.columns if name in table]
+    wanted = pd.MultiIndex.from_frame(cohort.identity[identity])
+    matrices = {}
+    for found, rows in table.groupby(list(RegionKey._fields), sort=True):
+        segmenter, region, radius_mm = cast("tuple[str, str, float]", found)
+        key = RegionKey(str(segmenter), str(region), float(radius_mm))
+        indexed = rows.set_index(identity)[names]
+        if indexed.index.has_duplicates:
+            raise DatasetError(
+                f"{int(indexed.index.duplicated().sum())} nodules have more than one row for {key.segmenter}, "
+                f"{key.region} {key.radius_mm:g} mm in the feature table; keep one each."
+            )
+        matrices[key] = indexed.reindex(wanted).to_numpy(dtype=np.float64, na_value=np.nan)
+    return matrices
+
+
+def feature_columns(features: pd.DataFrame) -> list[str]:
+    """Return the numeric columns that are neither keys nor measures of the region.
+
+    Parameters
+    ----------
+    features : DataFrame
+        With the columns of ``features.parquet``.
+
+    Returns
+    -------
+    list of str
+        In the order of the table.
+    """
+    return [str(name) for name in features.select_dtypes("number").columns if name not in {*KEYS, *MEASURES}]
+
+
+class RegionKey(NamedTuple):
+    """A segmenter and a region round its nodules."""
+
+    segmenter: str
+    region: str
+    radius_mm: float
+
+
+class ConfigurationKey(NamedTuple):
+    """A segmenter, a region and a classifier: one configuration of the benchmark."""
+
+    segmenter: str
+    region: str
+    radius_mm: float
+    classifier: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """The rows that every configuration shares.
+
+    Parameters
+    ----------
+    dataset : str
+        Name of the data set.
+    identity : DataFrame, n rows
+        ``patient_id``, ``nodule_id`` and, if known, ``series_uid``.
+    labels : NDArray of int, shape (n,)
+        1 malignant, 0 benign.
+    groups : NDArray, shape (n,)
+        What no fold splits: the patient.
+    folds : tuple of Fold
+        Outer folds over the rows.
+    """
+
+    dataset: str
+    identity: pd.DataFrame
+    labels: NDArray[np.int64]
+    groups: NDArray[Any]
+    folds: tuple[Fold, ...]

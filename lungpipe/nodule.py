@@ -1,0 +1,45 @@
+"""A nodule as its annotation describes it, in LPS mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lungpipe.geometry import Triple
+    from lungpipe.volume import Mask
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Nodule:
+    """One annotated nodule of one series.
+
+    Parameters
+    ----------
+    patient_id, series_uid, nodule_id : str
+        Identifiers, as annotated until they are pseudonymised.
+    centre_mm : tuple of float, optional
+        LPS centre (x, y, z), mm. None when only a mask file describes the nodule.
+    size_mm : tuple of float, optional
+        Full sides (x, y, z) of its box, mm, along the image axes. None for a seed point.
+    malignant : int, optional
+        1 malignant, 0 benign, None unlabelled.
+    split : str, optional
+        ``"train"``, ``"validation"`` or ``"test"`` where the data set publishes a split.
+    raters : tuple of Mask
+        Outlines of the radiologists, one mask each, on the grid of the series.
+    mask_path : Path, optional
+        File with the nodule's mask, read beside the volume.
+    """
+
+    patient_id: str
+    series_uid: str
+    nodule_id: str
+    centre_mm: Triple | None
+    size_mm: Triple | None = None
+    malignant: int | None = None
+    split: str | None = None
+    raters: tuple[Mask, ...] = ()
+    mask_path: Path | None = None

@@ -1,0 +1,55 @@
+"""``run.json``: what made a workspace."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lungpipe.store.ledger import digest_files, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: Distributions whose versions can change a number.
+PACKAGES = (
+    "lungpipe", "pyradiomics-bhklab", "SimpleITK", "pydicom", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn",
+    "scikit-image", "zarr", "pylidc", "prefect", "dask", "distributed", "torch",
+)  # fmt: skip
+
+
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions by distribution name, ``"not installed"`` where there is none."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def code_digest() -> str:
+    """SHA-256 over the Python sources of the four packages: the code version, also between releases."""
+    files: list[Path] = []
+    for package in ("lungpipe", "data_catalog", "tasks", "flows"):
+        files += sorted(Path(str(resources.files(package))).rglob("*.py"))
+    return digest_files(files)
+
+
+def environment() -> dict[str, Any]:
+    """Versions of code, interpreter and packages, and the kind of machine."""
+    return {
+        "lungpipe": metadata.version("lungpipe"),
+        "code_sha256": code_digest(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": package_versions(),
+    }
+
+
+def write_run(workspace: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` atomically."""
+    write_atomically(workspace / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())

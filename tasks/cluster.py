@@ -1,0 +1,76 @@
+"""A Dask cluster for a run: the user's own by address, or local worker processes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dask
+from distributed import Client, LocalCluster
+
+from lungpipe.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ADDRESS_VARIABLE = "LUNGPIPE_DASK_ADDRESS"
+
+#: Native thread pools of a worker: the parallelism is over scans.
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1"
+)
+
+_SETTINGS = {
+    # A scan that kills its worker twice is the culprit; at 0 an innocent neighbour would be blamed.
+    "distributed.scheduler.allowed-failures": 2,
+    # One scan a worker at a time, the rest with the scheduler: a hung scan holds up nobody.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # C code that holds the GIL looks dead to the scheduler; let it work.
+    "distributed.scheduler.worker-ttl": "1h",
+    "distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": "65536"},
+    "distributed.worker.daemon": True,
+    "distributed.admin.tick.limit": "1h",
+    "logging.distributed": "critical",
+}
+
+
+@contextmanager
+def dask_cluster(address: str | None, workers: int, memory_per_worker: str) -> Iterator[str]:
+    """Give the address of a scheduler, and take the cluster down again if it was started here.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of the user's own scheduler; else ``$LUNGPIPE_DASK_ADDRESS``; else local processes are started.
+    workers : int
+        Local worker processes.
+    memory_per_worker : str
+        Limit of each, as Dask writes it (``"4GiB"``).
+
+    Raises
+    ------
+    DatasetError
+        If no scheduler answers at the address.
+    """
+    address = address or os.environ.get(ADDRESS_VARIABLE)
+    with dask.config.set(_SETTINGS):
+        if address:
+            try:
+                with Client(address, timeout=10, set_as_default=False):
+                    pass
+            except (OSError, ValueError) as error:
+                raise DatasetError(
+                    f"no Dask scheduler answers at {address}; start it, or leave the address out"
+                ) from error
+            yield address
+            return
+        with LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=memory_per_worker,
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster:
+            yield cluster.scheduler_address

@@ -1,0 +1,81 @@
+"""Stage 4: the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from lungpipe.errors import DatasetError
+from lungpipe.report.page import Report, write_report
+from lungpipe.report.tiles import nodule_tiles
+from lungpipe.store.tables import read_table
+from tasks.progress import say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def report(workspace: str, beside: tuple[str, ...]) -> str:
+    """Write ``report/index.html`` from what the workspace holds, and return its path."""
+    root = Path(workspace)
+    nodules, scores, predictions = _table(root, "nodules"), _optional(root, "scores"), _optional(root, "predictions")
+    run: dict[str, Any] = json.loads((root / "run.json").read_text(encoding="utf-8"))
+    segmenter, radius_mm = _shown(nodules, scores)
+    shown = nodules[nodules["segmenter"] == segmenter]
+    page = Report(
+        title=run["title"],
+        intensities=run["intensities"],
+        run=run,
+        tiles=nodule_tiles(root, shown, radius_mm, _probabilities(predictions)),
+        beside=[_beside(Path(path)) for path in beside],
+        series=_table(root, "series"),
+        exclusions=_table(root, "exclusions"),
+        nodules=nodules,
+        scores=scores,
+        predictions=predictions,
+    )
+    return str(write_report(page, root / "report"))
+
+
+def _table(root: Path, name: str) -> pd.DataFrame:
+    return read_table(root / "tables" / f"{name}.parquet")
+
+
+def _optional(root: Path, name: str) -> pd.DataFrame | None:
+    path = root / "tables" / f"{name}.parquet"
+    return read_table(path) if path.is_file() else None
+
+
+def _shown(nodules: pd.DataFrame, scores: pd.DataFrame | None) -> tuple[str, float]:
+    """Segmenter and radius of the contact sheet: the configuration with the best inner AUC, or the first segmenter."""
+    if scores is not None:
+        fixed = scores[scores["selection"] == "fixed"]
+        if fixed["inner_auc"].notna().any():
+            best = fixed.iloc[int(fixed["inner_auc"].fillna(-1.0).to_numpy().argmax())]
+            return str(best["segmenter"]), float(best["radius_mm"])
+    return (str(nodules["segmenter"].iloc[0]) if len(nodules) else ""), 8.0
+
+
+def _probabilities(predictions: pd.DataFrame | None) -> dict[str, float]:
+    """Mean predicted probability by nodule, of the choice made inside the training folds."""
+    if predictions is None:
+        return {}
+    chosen = predictions[predictions["segmenter"] == "chosen"]
+    return {str(name): float(p) for name, p in chosen.groupby("nodule_id")["p"].mean().items()}
+
+
+def _beside(workspace: Path) -> tuple[str, pd.DataFrame, str]:
+    try:
+        run: dict[str, Any] = json.loads((workspace / "run.json").read_text(encoding="utf-8"))
+        scores = read_table(workspace / "tables" / "scores.parquet")
+    except OSError as error:
+        raise DatasetError(
+            f"report.beside names {workspace}, which is no finished workspace with a benchmark"
+        ) from error
+    say(f"report: with {run['title']} beside it")
+    return run["title"], scores, run["intensities"]

@@ -1,0 +1,52 @@
+"""Stage 2: from DICOM to feature rows, one Prefect task a shard of scans, one Dask future a scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from lungpipe.errors import Exclusion
+from lungpipe.scan import ScanResult, process_scan
+from tasks.each import Failure, each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lungpipe.scan import ScanJob, ScanSettings
+
+#: Prefect records a task run a shard; a task run a scan would drown its server.
+SCANS_A_SHARD = 100
+
+
+def shards(jobs: tuple[ScanJob, ...]) -> list[list[ScanJob]]:
+    """Split the jobs into shards of :data:`SCANS_A_SHARD`."""
+    return [list(jobs[i : i + SCANS_A_SHARD]) for i in range(0, len(jobs), SCANS_A_SHARD)]
+
+
+@task(name="scans", cache_policy=NO_CACHE, persist_result=False)
+def process_shard(
+    address: str,
+    jobs: list[ScanJob],
+    settings: ScanSettings,
+    workspace: str,
+    timeout_s: float,
+    advance: Callable[[int, str], None],
+) -> list[ScanResult]:
+    """Process every scan of a shard; each ends as a result, with rows or with an exclusion."""
+    results = []
+    excluded = reused = 0
+    for position, outcome in each(address, process_scan, jobs, settings, Path(workspace), timeout_s=timeout_s):
+        result = _failed(jobs[position], outcome) if isinstance(outcome, Failure) else outcome
+        excluded += result.exclusion is not None
+        reused += result.reused
+        results.append(result)
+        advance(1, ", ".join(f"{n} {word}" for n, word in ((reused, "reused"), (excluded, "excluded")) if n))
+    return sorted(results, key=lambda r: (r.patient_id, r.series_uid))
+
+
+def _failed(job: ScanJob, failure: Failure) -> ScanResult:
+    exclusion = Exclusion("scan", failure.code, failure.message, job.patient_id, job.series_uid)
+    return ScanResult(job.series_uid, job.patient_id, exclusion=exclusion)

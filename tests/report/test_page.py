@@ -1,0 +1,205 @@
+"""The page says what the tables hold, says "simulated" where it must, and loads nothing."""
+
+import base64
+import io
+import re
+import tomllib
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_tables import RUN, make_exclusions, make_nodules, make_predictions, make_scores, make_series
+
+from lungpipe.errors import DatasetError
+from lungpipe.report.page import write_report
+from lungpipe.report.settings_text import flat, toml
+from lungpipe.report.summary import chosen_configurations, cohort_counts, scanner_table, score_rows, verdicts
+
+
+class Page(HTMLParser):
+    """Collects addresses, images and text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.addresses, self.images, self.words, self.open = [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.addresses += [found[name] for name in ("src", "href") if name in found]
+        if tag == "img":
+            self.images.append(found)
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+def test_page_is_one_file_that_loads_nothing(make_report, tmp_path):
+    """Every address is a fragment or data, every image has a text, tags are balanced and the page is under 3 MB."""
+    path = write_report(make_report(), tmp_path / "report")
+    assert path == tmp_path / "report" / "index.html"
+    assert [one.name for one in path.parent.iterdir()] == ["index.html"]
+    page = Page(path)
+    assert not page.open
+    assert all(one.startswith(("#", "data:")) for one in page.addresses)
+    assert len(page.images) == 3
+    assert all(len(one["alt"]) > 20 for one in page.images)
+    assert "http" not in re.sub(r"data:[^\"]+", "", path.read_text(encoding="utf-8"))
+    assert path.stat().st_size < 3e6
+
+
+def test_verdict_sets_honest_beside_optimistic(make_report, tmp_path):
+    """The page gives the honest AUC with interval, the best on test with its simultaneous one, and the gap."""
+    scores = make_scores()
+    page = Page(write_report(make_report(), tmp_path))
+    best = scores.loc[scores["auc"].idxmax()]
+    assert "95 % interval 0.55 to 0.83. It excludes 0.5." in page.text
+    assert f"95 % interval {best['auc_low_all']:.2f} to {best['auc_high_all']:.2f}, widened" in page.text
+    assert f"{best['auc'] - 0.71:+.2f}" in page.text
+    assert "50 nodules of 44 patients, 24 malignant" in page.text
+    assert "Gaussian mixture, grown region 8 mm, logistic regression: 4 of 5" in page.text
+
+
+def test_simulated_intensities_are_said_and_measured_ones_are_not(make_report, tmp_path):
+    """A simulated run has the banner and captions; a measured one has no such word anywhere."""
+    simulated = Page(write_report(make_report(), tmp_path / "a"))
+    measured = Page(write_report(make_report(intensities="measured"), tmp_path / "b"))
+    assert simulated.text.count("Simulated intensities") == 4
+    assert "simulated" not in measured.text.lower()
+
+
+def test_run_beside_is_drawn_with_its_own_verdict(make_report, tmp_path):
+    """A negative control gets its own picture, caption, honest figure and word on its intensities."""
+    control = make_scores(effect=0.0)
+    page = Page(write_report(make_report(beside=[("No effect planted", control, "simulated")]), tmp_path))
+    assert len(page.images) == 4
+    honest = control.iloc[-1]
+    assert f"AUC {honest['auc']:.2f} ({honest['auc_low']:.2f} to {honest['auc_high']:.2f})" in page.text
+    assert "No effect planted . Simulated intensities." in page.text or "No effect planted. Simulated" in page.text
+
+
+def test_features_only_run_says_why_there_is_no_benchmark(make_report, tmp_path):
+    """Without scores, labels, exclusions and tiles the page stands and says what a benchmark needs."""
+    nodules = make_nodules().head(1).assign(malignant=pd.array([None], dtype="Int64"))
+    fields = {"scores": None, "predictions": None, "nodules": nodules, "tiles": (), "series": make_series(1)}
+    page = Page(write_report(make_report(**fields, exclusions=make_exclusions().head(0), run={}), tmp_path))
+    assert "No benchmark was run." in page.text
+    assert "needs the [benchmark] section" in page.text
+    assert "1 without label , from 1 patient" in page.text or "1 without label, from 1 patient" in page.text
+    assert "Nothing was excluded." in page.text
+    assert not page.images
+    own = Page(write_report(make_report(**fields, no_benchmark="Only two patients."), tmp_path))
+    assert "Only two patients." in own.text
+
+
+def test_tables_without_any_row_still_give_a_page(make_report, tmp_path):
+    """A cohort of which everything was excluded, and scores without an AUC, are shown, not a stack trace."""
+    empty = {"series": make_series(1).head(0), "nodules": make_nodules().head(0), "tiles": ()}
+    assert "No benchmark" in Page(write_report(make_report(**empty, scores=None, predictions=None), tmp_path)).text
+    figures = ["auc", "auc_low", "auc_high", "auc_low_all", "auc_high_all"]
+    scores = make_scores()
+    scores[figures] = np.nan
+    page = Page(write_report(make_report(scores=scores), tmp_path))
+    assert "No configuration has an AUC" in page.text
+    assert "No configuration could be chosen" in page.text
+
+
+def test_every_exclusion_is_listed_and_escaped(make_report, tmp_path):
+    """All rows appear with stage, ids, code and message; markup in a message is text."""
+    path = write_report(make_report(), tmp_path)
+    text = Page(path).text
+    for row in make_exclusions().to_dict("records"):
+        for name in ("stage", "patient_id", "series_uid", "code", "message"):
+            assert row[name] in text
+    assert "<-1000" not in path.read_text(encoding="utf-8")
+
+
+def test_downloads_hold_the_tables(make_report, tmp_path):
+    """The CSV links decode to the tables of scores and exclusions."""
+    page = Page(write_report(make_report(), tmp_path))
+    links = [one for one in page.addresses if one.startswith("data:text/csv")]
+    tables = [pd.read_csv(io.BytesIO(base64.b64decode(one.partition(",")[2]))) for one in links]
+    assert [len(table) for table in tables] == [3, 85]
+    np.testing.assert_allclose(tables[1]["auc"], make_scores()["auc"])
+
+
+def test_recipe_and_versions_are_there(make_report, tmp_path):
+    """The recipe is shown as TOML that reads back, with versions, timings and seeds."""
+    path = write_report(make_report(), tmp_path)
+    text = Page(path).text
+    for words in ("packages.scikit-learn 1.9.1", "stages.scans 93.4", "methods = "):
+        assert words in text
+    assert tomllib.loads(toml(RUN["recipe"]))["regions"] == RUN["recipe"]["regions"]
+    assert "annotations" not in toml(RUN["recipe"])
+    assert toml("[run]\nworkers = 2\n") == "[run]\nworkers = 2\n"
+    assert tomllib.loads(toml({"a": 1, "b": {"c": {"d": "x"}}})) == {"a": 1, "b": {"c": {"d": "x"}}}
+    assert flat({"a": {"b": 1, "c": "x"}, "d": None}) == [("a.b", "1"), ("a.c", "x"), ("d", "null")]
+
+
+def test_foreign_kind_of_intensities_is_refused(make_report, tmp_path):
+    """Anything but "simulated" and "measured" stops the report, also for a run beside."""
+    with pytest.raises(DatasetError, match='not "phantom"'):
+        write_report(make_report(intensities="phantom"), tmp_path)
+    with pytest.raises(DatasetError, match='not ""'):
+        write_report(make_report(beside=[("x", make_scores(), "")]), tmp_path)
+
+
+def test_counts_follow_the_way_of_the_data():
+    """Series found, accepted and set aside; patients; nodules once whatever the number of segmenters; labels."""
+    counts = dict(cohort_counts(make_series(), make_nodules(), make_exclusions()))
+    assert counts == {
+        "series found": 48,
+        "series accepted": 47,
+        "series set aside": 1,
+        "patients": 44,
+        "nodules segmented": 50,
+        "malignant": 24,
+        "benign": 25,
+        "without label": 1,
+        "exclusions": 3,
+    }
+
+
+def test_scanners_are_grouped_with_ranges():
+    """One row a scanner and kernel, missing kernels named, ranges of voltage and spacing; no columns, no table."""
+    rows = scanner_table(make_series())
+    assert sum(row["series"] for row in rows) == 48
+    assert {row["kernel"] for row in rows} == {"B30f", "LUNG", "not given"}
+    assert all(row["kV"] == "100 to 120" for row in rows)
+    assert scanner_table(make_series()[["patient_id"]]) == []
+
+
+def test_verdict_counts_choices_and_measures_the_gap():
+    """Chosen configurations are counted over the folds, a fold without a choice is said, and the gap is best less honest."""
+    scores = make_scores()
+    one = verdicts(scores)[0]
+    assert one["gap"] == pytest.approx(scores.query("selection == 'fixed'")["auc"].max() - 0.71)
+    assert one["configurations"] == 84
+    assert one["folds"] == 5
+    assert chosen_configurations({"chosen": "[null, null]"}) == ([("none could be tuned", 2)], 2)
+    assert chosen_configurations(None) == ([], 0)
+    assert verdicts(make_scores(effect=0.0))[0]["shown"] is False
+
+
+def test_scores_are_ordered_by_inner_auc():
+    """The choice made inside comes first, then configurations by inner AUC, not by the AUC on test."""
+    rows = score_rows(make_scores())
+    assert rows[0]["selection"] == "inside"
+    inner = [row["inner_auc"] for row in rows[1:]]
+    assert inner == sorted(inner, reverse=True)
+
+
+def test_predictions_of_a_part_of_the_configurations_draw_the_curves_there_are(make_report, tmp_path):
+    """Without the predictions of the choice, or without any, the ROC section shrinks or goes."""
+    scores = make_scores()
+    some = make_predictions(scores[scores["classifier"] == "knn"])
+    assert len(Page(write_report(make_report(predictions=some), tmp_path)).images) == 3
+    assert len(Page(write_report(make_report(predictions=None), tmp_path)).images) == 2
