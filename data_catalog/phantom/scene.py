@@ -38,7 +38,7 @@ CALCIFIED_HU = 450.0
 HALO_HU, HALO_MM = 12.0, (2.0, 7.0)
 #: Planted effect at the outer edge of the shell for effect 1, HU; its spread between nodules (log), its rise from the
 #: nodule outwards (power of the distance), and its texture as (share of it, correlation length in mm).
-EFFECT_HU, EFFECT_SPREAD, EFFECT_POWER, EFFECT_TEXTURE = 60.0, 0.35, 2.0, (0.4, 2.0)
+EFFECT_HU, EFFECT_SPREAD, EFFECT_POWER, EFFECT_TEXTURE = 46.0, 0.35, 2.0, (0.4, 2.0)
 #: A shell this wide gets just that; thinner ones hold less tissue to tell by, so theirs is stronger by the root of the
 #: ratio.
 REFERENCE_SHELL_MM = 8.0

@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
 
 from lungpipe.errors import DatasetError, Exclusion, GeometryError
 from lungpipe.geometry import Geometry
@@ -167,8 +168,13 @@ def _read_dicom_header(path: str) -> Header | None:
             return None
     tags: list[Any] = list(TAGS)
     dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-    if "SeriesInstanceUID" not in dataset or "Rows" not in dataset:
-        return None  # DICOMDIR, structured reports, structure sets: not an image
+    kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    if kind == MediaStorageDirectoryStorage:
+        return None
+    if not dataset.get("SeriesInstanceUID") or (kind == CTImageStorage and "Rows" not in dataset):
+        raise ValueError("a DICOM file without the attributes that every one of its kind has")
+    if "Rows" not in dataset:
+        return None  # structured reports, structure sets: not an image
 
     def numbers(name: str) -> tuple[float, ...] | None:
         value = dataset.get(name)

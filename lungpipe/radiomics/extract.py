@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import SimpleITK as sitk
-from radiomics import featureextractor, imageoperations
+from radiomics import featureextractor
+from scipy import ndimage
 
 from lungpipe.dicom.read import to_sitk
 from lungpipe.errors import FeatureError
+from lungpipe.geometry import Geometry
 from lungpipe.radiomics.lattice import lattice_for, resample_image, resample_mask
+from lungpipe.radiomics.shape import shape_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from lungpipe.geometry import IndexTriple, Triple
     from lungpipe.radiomics.settings import RadiomicsSettings
@@ -60,7 +64,7 @@ class _Images:
         for region in regions:
             if region.n_voxels:
                 self.groups.setdefault(self.spacing_for(region), []).append(region.bounds)
-        self.cache: dict[Triple, tuple[IndexTriple, sitk.Image]] = {}
+        self.cache: dict[Triple, tuple[IndexTriple, NDArray[np.generic]]] = {}
 
     def spacing_for(self, region: Mask) -> Triple:
         """Voxel sides (z, y, x) for a region: an axis along which it is one voxel thick is not resampled."""
@@ -72,13 +76,12 @@ class _Images:
         z, y, x = (float(w if t else n) for w, n, t in zip(wanted, native, thick, strict=True))
         return z, y, x
 
-    def pair(self, region: Mask) -> tuple[sitk.Image, sitk.Image]:
-        """Image and mask of a region on their common grid, a little larger than the region."""
+    def pair(self, region: Mask) -> tuple[NDArray[np.generic], NDArray[np.bool_], Triple]:
+        """HU and mask (z, y, x) of a region on their common grid, and its voxel sides (z, y, x) in mm."""
         spacing_mm = self.spacing_for(region)
         if np.allclose(spacing_mm, region.frame.spacing_mm):
-            crop = self.volume.crop(*region.bounds)
-            mask = region.within(*region.bounds)
-            return to_sitk(crop.hu, crop.geometry), to_sitk(mask.voxels.astype(np.uint8), mask.geometry)
+            box = region.bounds
+            return self.volume.crop(*box).hu, region.within(*box).voxels, region.frame.spacing_mm
         lattice = lattice_for(region.frame, region.bounds, spacing_mm)
         if spacing_mm not in self.cache:
             boxes = np.asarray(self.groups[spacing_mm])
@@ -86,33 +89,31 @@ class _Images:
             z1, y1, x1 = boxes[:, 1].max(axis=0).tolist()
             union = lattice_for(region.frame, ((z0, y0, x0), (z1, y1, x1)), spacing_mm)
             self.cache[spacing_mm] = union.start, resample_image(self.volume, union, self.settings.interpolation)
-        start, image = self.cache[spacing_mm]
-        offset = [int(v) for v in np.subtract(lattice.start, start)[::-1]]
-        return sitk.RegionOfInterest(image, lattice.shape[::-1], offset), resample_mask(region, lattice)
+        start, hu = self.cache[spacing_mm]
+        low = np.subtract(lattice.start, start)
+        window = tuple(slice(int(a), int(a) + n) for a, n in zip(low, lattice.shape, strict=True))
+        return hu[window], resample_mask(region, lattice), spacing_mm
 
 
 def _features(extractor: Any, images: _Images, region: Mask) -> dict[str, float]:
     if not region.n_voxels:
         raise FeatureError("empty_region", "the region holds no voxel")
-    image, mask = images.pair(region)
-    inside = sitk.GetArrayViewFromImage(mask) == 1
+    hu, inside, spacing_mm = images.pair(region)
     if np.count_nonzero(inside) < 2:
         raise FeatureError(
             "region_too_small", f"{region.n_voxels} voxels of the scan leave fewer than 2 on the resampled grid"
         )
-    extent = [np.ptp(axis) + 1 for axis in np.nonzero(inside)]
-    if sum(n > 1 for n in extent) < MIN_DIMENSIONS:
-        raise FeatureError("region_is_a_line", f"the region is {extent} voxels (z, y, x); features need two dimensions")
-    hu = sitk.GetArrayViewFromImage(image)[inside]
-    if hu.min() == hu.max():
-        raise FeatureError("constant_region", f"every voxel of the region has {hu[0]:g} HU; texture is undefined")
-    low = [int(v.min()) for v in np.nonzero(inside)][::-1]
-    box = np.array([v for start, n in zip(low, extent[::-1], strict=True) for v in (start, start + n - 1)])
-    cut_image, cut_mask = imageoperations.cropToTumorMask(image, mask, box)
-    values = extractor.computeShape(cut_image, cut_mask, _bounds(cut_mask), **extractor.settings)
-    values.update(extractor.computeFeatures(cut_image, cut_mask, "original", **extractor.settings))
+    window = ndimage.find_objects(inside.astype(np.int8))[0]
+    hu, inside = hu[window], inside[window]
+    if sum(n > 1 for n in inside.shape) < MIN_DIMENSIONS:
+        raise FeatureError(
+            "region_is_a_line", f"the region is {inside.shape} voxels (z, y, x); features need two dimensions"
+        )
+    samples = hu[inside]
+    if samples.min() == samples.max():
+        raise FeatureError("constant_region", f"every voxel of the region has {samples[0]:g} HU; texture is undefined")
+    image, mask = (to_sitk(array, Geometry(inside.shape, spacing_mm)) for array in (hu, inside.astype(np.uint8)))
+    # PyRadiomics' own shape class compares all pairs of mesh vertices: minutes for a large tumour's surroundings.
+    values = shape_features(inside, spacing_mm)
+    values.update(extractor.computeFeatures(image, mask, "original", **extractor.settings))
     return {name: float(value) for name, value in values.items()}
-
-
-def _bounds(image: sitk.Image) -> np.ndarray[Any, Any]:
-    return np.array([v for n in image.GetSize() for v in (0, n - 1)])

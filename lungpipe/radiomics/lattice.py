@@ -7,7 +7,7 @@ the full image's grid and only the voxels that the interpolator needs are read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: Source voxels read beyond the lattice on each side. The cubic B-spline's prefilter decays by 0.268 a voxel, so
 #: what lies further out changes a value by less than 0.268**24 = 2e-14 of its contrast.
 SUPPORT_VOXELS = 24
+
+#: Resampled voxels round a region's bounding box, PyRadiomics' ``padDistance``.
+PAD_DISTANCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +56,35 @@ class Lattice:
         return b[0] - a[0], b[1] - a[1], b[2] - a[2]
 
     @property
-    def origin_mm(self) -> NDArray[np.float64]:
-        """LPS position (x, y, z) of the box's first voxel centre, mm.
+    def origin_index(self) -> NDArray[np.float64]:
+        """Fractional index (z, y, x) in the full image of the box's first voxel centre.
 
-        The outer corners of the full image and of its resampled grid coincide: index 0 of the latter lies at the
-        fractional index ``(new - old) / (2 old)`` of the former.
+        The outer corners of the full image and of its resampled grid coincide: index 0 of the latter lies at
+        ``(new - old) / (2 old)`` of the former.
         """
         old, new = np.asarray(self.frame.spacing_mm), np.asarray(self.spacing_mm)
-        return self.frame.to_lps((new - old) / (2.0 * old) + np.asarray(self.start) * new / old)
+        return np.asarray(0.5 * (new - old) / old + np.asarray(self.start) / (old / new))
+
+    @property
+    def origin_mm(self) -> NDArray[np.float64]:
+        """LPS position (x, y, z) of the box's first voxel centre, mm, with ITK's own arithmetic."""
+        probe = _probe(self.frame, (1, 1, 1))
+        return np.asarray(probe.TransformContinuousIndexToPhysicalPoint(self.origin_index[::-1].tolist()))
 
     def source_box(self) -> tuple[IndexTriple, IndexTriple]:
         """Half-open box of the full image (z, y, x) that the interpolator reads."""
         old, new = np.asarray(self.frame.spacing_mm), np.asarray(self.spacing_mm)
-        first = (new - old) / (2.0 * old) + np.asarray(self.start) * new / old
+        first = self.origin_index
         last = first + (np.asarray(self.shape) - 1) * new / old
         low = np.maximum(np.floor(first).astype(int) - SUPPORT_VOXELS, 0)
         high = np.minimum(np.ceil(last).astype(int) + SUPPORT_VOXELS + 1, self.frame.shape)
         return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
 
 
-def lattice_for(frame: Geometry, bounds: tuple[IndexTriple, IndexTriple], spacing_mm: tuple[float, ...]) -> Lattice:
-    """The box of the resampled grid that holds a region, as PyRadiomics finds it.
+def lattice_for(
+    frame: Geometry, bounds: tuple[IndexTriple, IndexTriple], spacing_mm: tuple[float, ...], pad: int = PAD_DISTANCE
+) -> Lattice:
+    """Box of the resampled grid that holds a region, as PyRadiomics finds it.
 
     Parameters
     ----------
@@ -83,18 +94,20 @@ def lattice_for(frame: Geometry, bounds: tuple[IndexTriple, IndexTriple], spacin
         Tight bounding box (start, stop) of the region in frame indices (z, y, x).
     spacing_mm : tuple of float
         Wanted voxel sides along (z, y, x), mm.
+    pad : int
+        Resampled voxels added on every side where the image has them.
     """
     ratio = np.asarray(frame.spacing_mm) / np.asarray(spacing_mm)
     start, stop = np.asarray(bounds[0]), np.asarray(bounds[1])
     limit = np.ceil(np.asarray(frame.shape) * ratio) - 1
-    low = np.maximum(np.floor((start - 0.5) * ratio), 0).astype(int)
-    high = np.minimum(np.ceil((stop - 0.5) * ratio), limit).astype(int) + 1
+    low = np.maximum(np.floor((start - 0.5) * ratio - pad), 0).astype(int)
+    high = np.minimum(np.ceil((stop - 0.5) * ratio + pad), limit).astype(int) + 1
     sides = (float(spacing_mm[0]), float(spacing_mm[1]), float(spacing_mm[2]))
     return Lattice(frame, sides, (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2])))
 
 
-def resample_image(volume: CTVolume, lattice: Lattice, interpolation: Interpolation) -> sitk.Image:
-    """B-spline values of a volume on a lattice box.
+def resample_image(volume: CTVolume, lattice: Lattice, interpolation: Interpolation) -> NDArray[np.generic]:
+    """B-spline values of a volume on a lattice box, shape (z, y, x).
 
     Raises
     ------
@@ -103,21 +116,70 @@ def resample_image(volume: CTVolume, lattice: Lattice, interpolation: Interpolat
     """
     crop = volume.crop(*lattice.source_box())
     dtype = {"float32": np.float32, "int16": np.int16}[interpolation]
-    return _resample(to_sitk(crop.hu.astype(dtype), crop.geometry), lattice, sitk.sitkBSpline)
+    image = to_sitk(crop.hu.astype(dtype), crop.geometry)
+    return sitk.GetArrayFromImage(_resample(image, lattice.shape, lattice, lattice.origin_mm, sitk.sitkBSpline))
 
 
-def resample_mask(mask: Mask, lattice: Lattice) -> sitk.Image:
-    """Nearest-neighbour values (0 or 1) of a mask on a lattice box."""
-    cut = mask.within(*lattice.source_box())
-    return _resample(to_sitk(cut.voxels.astype(np.uint8), cut.geometry), lattice, sitk.sitkNearestNeighbor)
+def resample_mask(mask: Mask, lattice: Lattice) -> NDArray[np.bool_]:
+    """Nearest-neighbour values of a mask on a lattice box, shape (z, y, x)."""
+    inside = np.ones(lattice.shape, dtype=np.bool_)
+    picks = []
+    for axis, nearest in enumerate(nearest_voxels(lattice)):
+        local = nearest - mask.start[axis]
+        held = (local >= 0) & (local < mask.shape[axis])
+        inside &= held.reshape([-1 if a == axis else 1 for a in range(3)])
+        picks.append(np.where(held, local, 0))
+    return np.asarray(mask.voxels[np.ix_(*picks)] & inside)
 
 
-def _resample(image: sitk.Image, lattice: Lattice, interpolator: int) -> sitk.Image:
+def nearest_voxels(lattice: Lattice) -> list[NDArray[np.int64]]:
+    """For each axis (z, y, x), the full image's voxel nearest to each lattice position; -1 outside the image.
+
+    Where the spacings are in a simple ratio (1.25 mm to 1 mm), lattice points lie half way between two voxels, and
+    rounding errors of ITK's arithmetic decide. They decide as in a resampling of the full image only if the
+    arithmetic is the same, so ITK is asked, with a ramp along each axis of the full image's grid. On an oblique grid
+    the axes do not separate in ITK's arithmetic; a tie then goes to the higher index.
+    """
+    if not np.all(np.isin(lattice.frame.matrix, (-1.0, 0.0, 1.0))):
+        steps = [np.arange(n) * new / old for n, new, old in _axes(lattice)]
+        exact = [first + step for first, step in zip(lattice.origin_index, steps, strict=True)]
+        found = [np.floor(np.round(u, 9) + 0.5).astype(np.int64) for u in exact]
+        return [np.where(k < n, k, -1) for k, n in zip(found, lattice.frame.shape, strict=True)]
+    return [_nearest_along(lattice, axis) for axis in range(3)]
+
+
+def _axes(lattice: Lattice) -> list[tuple[int, float, float]]:
+    return list(zip(lattice.shape, lattice.spacing_mm, lattice.frame.spacing_mm, strict=True))
+
+
+def _nearest_along(lattice: Lattice, axis: int) -> NDArray[np.int64]:
+    frame = lattice.frame
+    one = [1, 1, 1]
+    size, out_shape = one.copy(), one.copy()
+    size[axis], out_shape[axis] = frame.shape[axis], lattice.shape[axis]
+    ramp = _probe(frame, (size[0], size[1], size[2]), np.arange(1, frame.shape[axis] + 1))
+    # The LPS component along which this axis runs comes from the lattice, the others from the ramp's own row.
+    component = int(np.argmax(np.abs(frame.matrix[:, 2 - axis])))
+    origin = np.asarray(frame.origin_mm, dtype=np.float64).copy()
+    origin[component] = lattice.origin_mm[component]
+    values = _resample(ramp, (out_shape[0], out_shape[1], out_shape[2]), lattice, origin, sitk.sitkNearestNeighbor)
+    return sitk.GetArrayFromImage(values).ravel().astype(np.int64) - 1
+
+
+def _probe(frame: Geometry, shape: IndexTriple, values: NDArray[np.int64] | None = None) -> sitk.Image:
+    """Image of a few voxels that begins where the full image does and has its spacing and direction."""
+    voxels = np.zeros(shape, dtype=np.int32) if values is None else values.astype(np.int32).reshape(shape)
+    return to_sitk(voxels, replace(frame, shape=shape))
+
+
+def _resample(
+    image: sitk.Image, shape: IndexTriple, lattice: Lattice, origin_mm: NDArray[np.float64], interpolator: int
+) -> sitk.Image:
     resampler = sitk.ResampleImageFilter()
     resampler.SetOutputSpacing(tuple(float(s) for s in lattice.spacing_mm[::-1]))
     resampler.SetOutputDirection(tuple(float(v) for v in lattice.frame.direction))
-    resampler.SetSize(tuple(int(n) for n in lattice.shape[::-1]))
-    resampler.SetOutputOrigin(tuple(float(v) for v in lattice.origin_mm))
+    resampler.SetSize(tuple(int(n) for n in shape[::-1]))
+    resampler.SetOutputOrigin(tuple(float(v) for v in origin_mm))
     resampler.SetOutputPixelType(image.GetPixelID())
     resampler.SetInterpolator(interpolator)
     return resampler.Execute(image)

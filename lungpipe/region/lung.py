@@ -65,7 +65,7 @@ def lung_mask(volume: CTVolume) -> Mask:
     closed = _close(np.isin(labels, chosen), coarse_mm)
     fine = closed
     for axis, (k, n) in enumerate(zip(step, volume.shape, strict=True)):
-        nearest = np.minimum((np.arange(n) + k // 2) // k, closed.shape[axis] - 1)
+        nearest = np.minimum((np.arange(n) + (k - 1) // 2) // k, closed.shape[axis] - 1)
         fine = np.take(fine, nearest, axis=axis)
     return Mask(fine, volume.frame, volume.start)
 

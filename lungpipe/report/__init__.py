@@ -1,1 +1,1 @@
-"""."""
+"""The report: figures, contact sheet and the self-contained page."""

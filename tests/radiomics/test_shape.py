@@ -16,6 +16,8 @@ from lungpipe.errors import FeatureError
 from lungpipe.radiomics import shape
 from lungpipe.radiomics.shape import shape_features
 
+logging.getLogger("radiomics.shape").setLevel(logging.CRITICAL)  # it logs divisions by a volume of 0
+
 SPACINGS = [(1.0, 1.0, 1.0), (2.5, 0.703125, 0.703125), (1.3, 0.61, 0.97)]
 spacings = st.tuples(*[st.floats(0.3, 5.0)] * 3)
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=6)).filter(np.any)
@@ -25,22 +27,28 @@ def pyradiomics(voxels, spacing_mm):
     """PyRadiomics' features of the region, cropped to it as its extractor does."""
     mask = sitk.GetImageFromArray(crop(voxels).astype(np.uint8))
     mask.SetSpacing(spacing_mm[::-1])
-    logging.getLogger("radiomics").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # 0 / 0 of a single voxel
         values = RadiomicsShape(mask, mask, label=1).execute()
-    return {f"original_shape_{name}": float(value) for name, value in values.items()}
+    # On diagonal lines its solver may find a conjugate pair around 0, and its features are then complex.
+    return {f"original_shape_{name}": float(np.real(value)) for name, value in values.items()}
 
 
 def crop(voxels):
     return voxels[ndimage.find_objects(voxels.astype(int))[0]]
 
 
-def assert_same(voxels, spacing_mm, atol=0.0):
+def assert_same(voxels, spacing_mm):
+    """All values to 1e-9; where PyRadiomics' is the root of a rounding error, ours must be one too."""
     ours, theirs = shape_features(voxels, spacing_mm), pyradiomics(voxels, spacing_mm)
     assert list(ours) == list(theirs)
+    if ours["original_shape_MeshVolume"] == 0:  # PyRadiomics' volume is then a rounding error, or 0, and so its ratios
+        assert np.isnan(ours.pop("original_shape_SurfaceVolumeRatio"))
+        del theirs["original_shape_SurfaceVolumeRatio"]
     for name, value in theirs.items():
-        assert ours[name] == pytest.approx(value, rel=1e-9, abs=atol, nan_ok=True), name
+        noise = 1e-6 * (theirs["original_shape_MajorAxisLength"] if "Length" in name else 1)
+        absolute = noise if abs(value) < noise else 0
+        assert ours[name] == pytest.approx(value, rel=1e-9, abs=absolute, nan_ok=True), name
 
 
 def ball(radius, spacing=(1.0, 1.0, 1.0), inner=0.0):
@@ -97,24 +105,24 @@ def test_values_are_pyradiomics_values(name, spacing_mm):
 @settings(max_examples=150, deadline=None)
 @given(masks, spacings)
 def test_any_small_mask_has_pyradiomics_values(voxels, spacing_mm):
-    """Any small mask has PyRadiomics' values, holes of its mesh and rounding errors of flat regions included."""
+    """Any small mask has PyRadiomics' values, holes in its mesh included."""
     assert_same(voxels, spacing_mm)
 
 
 @pytest.mark.parametrize("spacing_mm", SPACINGS, ids=str)
 @pytest.mark.parametrize("step", [(0, 1, 1), (1, 0, 1), (1, 1, 1)])
 def test_a_diagonal_line_has_pyradiomics_values(step, spacing_mm):
-    """On a diagonal line, whose lesser eigenvalues are 0 but for rounding, all values are still PyRadiomics'."""
+    """On a diagonal line lesser eigenvalues are rounding errors, as PyRadiomics' are, and all else is the same."""
     assert_same(line(step), spacing_mm)
 
 
 def test_every_cell_contributes_pyradiomics_volume_wherever_it_lies():
     """Each of the 256 cells adds PyRadiomics' volume at an offset from the origin along all axes at once."""
     for code in range(256):
-        voxels = np.pad(shape._cell(code), ((3, 2), (1, 4), (2, 2)))
-        if voxels.any():
-            assert_same(voxels, (1.7, 0.8, 1.1))
-            assert_same(~voxels, (1.7, 0.8, 1.1))
+        voxels = np.pad(shape._cell(code), ((3, 2), (2, 4), (4, 2)))
+        voxels[0, 0, 0] = True  # or the crop would bring the cell to the origin
+        assert_same(voxels, (1.7, 0.8, 1.1))
+        assert_same(~voxels, (1.7, 0.8, 1.1))
 
 
 @pytest.mark.parametrize("few", [0, 10**9])
@@ -148,7 +156,7 @@ def test_a_box_has_the_extents_of_its_bevelled_mesh(n, spacing_mm):
 
 
 def test_a_ball_has_the_volume_and_surface_of_a_sphere():
-    """A finely sampled ball has the sphere's volume to 1 % and diameter to 2 %, and its area plus the steps' 10 %."""
+    """A finely sampled ball has the sphere's volume to 1 %, its diameter to a voxel and its area plus up to 10 % for the steps."""
     radius, spacing = 12.0, (0.75, 0.5, 0.5)
     found = shape_features(ball(radius, spacing), spacing)
     volume, voxel_volume, area, diameter, axis = named(
@@ -157,8 +165,17 @@ def test_a_ball_has_the_volume_and_surface_of_a_sphere():
     assert volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.01)
     assert voxel_volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.01)
     assert 4 * np.pi * radius**2 < area < 1.1 * 4 * np.pi * radius**2
-    assert diameter == pytest.approx(2 * radius, rel=0.02)
+    assert 2 * radius <= diameter <= 2 * radius + max(spacing)
     assert axis == pytest.approx(4 * radius / np.sqrt(5), rel=0.01)
+
+
+def test_a_mesh_whose_holes_cancel_its_volume_has_no_ratio():
+    """A lone voxel and two that touch by an edge, so placed that holes cancel the volume, have a NaN ratio."""
+    voxels = np.pad(shape._cell(6), ((3, 2), (2, 4), (4, 2)))
+    voxels[0, 0, 0] = True
+    ours, theirs = (f(voxels, (1.0, 1.0, 1.0)) for f in (shape_features, pyradiomics))
+    assert named(ours, "MeshVolume", "Sphericity") == named(theirs, "MeshVolume", "Sphericity") == [0, 0]
+    assert np.isnan([named(each, "SurfaceVolumeRatio") for each in (ours, theirs)]).all()
 
 
 @settings(max_examples=50, deadline=None)

@@ -6,7 +6,7 @@ from report_tables import RUN, make_exclusions, make_nodules, make_predictions, 
 from lungpipe.report.page import Report
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_report():
     """Return a function that makes a report, with any field replaced."""
 

@@ -1,0 +1,136 @@
+"""Fixtures: an analytic CT, honest DICOM series, and the real data where it is there."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from lungpipe.geometry import Geometry
+from lungpipe.volume import CTVolume, Mask
+
+DATA = Path(os.environ.get("LUNGPIPE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def pseudonym_key(tmp_path_factory, monkeypatch):
+    """Every test has a key of its own and never touches the user's."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    path.write_text("0123456789abcdef0123456789abcdef")
+    monkeypatch.setenv("LUNGPIPE_KEY_FILE", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real CT and reference values."""
+    if not DATA.is_dir():
+        pytest.skip(f"real CT is not on this machine (looked in {DATA.name}; set LUNGPIPE_TEST_DATA)")
+    return DATA
+
+
+def _unzip(archive: Path, into: Path) -> Path:
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(into)
+    return into
+
+
+@pytest.fixture(scope="session")
+def lidc_0314(real_data, tmp_path_factory):
+    """Folder with the DICOM slices of LIDC-IDRI-0314."""
+    return _unzip(real_data / "lidc-idri-0314.zip", tmp_path_factory.mktemp("lidc")) / "LIDC-IDRI-0314"
+
+
+@pytest.fixture(scope="session")
+def lung_dx(real_data, tmp_path_factory):
+    """Folder of Lung-PET-CT-Dx A0001: two series and their ``Annotation``."""
+    return _unzip(real_data / "lung-pet-ct-dx-a0001.zip", tmp_path_factory.mktemp("lung-dx"))
+
+
+def ball(frame: Geometry, centre_mm, radius_mm: float) -> np.ndarray:
+    """Voxels (z, y, x) of an unrotated grid whose centres lie within ``radius_mm`` of an LPS point."""
+    index = np.indices(frame.shape).transpose(1, 2, 3, 0)
+    return np.linalg.norm(frame.to_lps(index) - np.asarray(centre_mm), axis=-1) <= radius_mm
+
+
+@pytest.fixture(scope="session")
+def make_ball():
+    return ball
+
+
+def analytic_ct(spacing_mm=(1.25, 0.7, 0.7), shape=(48, 80, 80), radius_mm=6.0, seed=3):
+    """A ball of 30 HU in lung of -850 HU with noise: volume, true mask and LPS centre."""
+    frame = Geometry(shape, spacing_mm, (-12.0, 7.0, -90.0))
+    centre = frame.to_lps((np.asarray(shape) - 1) / 2.0 + 0.3)
+    inside = ball(frame, centre, radius_mm)
+    noise = np.random.default_rng(seed).normal(0, 15, shape)
+    hu = np.where(inside, 30.0, -850.0) + noise
+    return CTVolume(np.rint(hu).astype(np.int16), frame), Mask(inside, frame), tuple(centre.tolist())
+
+
+@pytest.fixture(scope="session")
+def ct():
+    return analytic_ct()
+
+
+@pytest.fixture(scope="session")
+def make_ct():
+    return analytic_ct
+
+
+def write_series(
+    folder: Path,
+    volume: CTVolume,
+    *,
+    patient_id: str = "PAT-1",
+    series: str = "series-1",
+    slope: float = 1.0,
+    intercept: float = -1024.0,
+    skip=(),
+    change=None,
+) -> str:
+    """Write a CT series, file names not in slice order; returns its UID. ``change(dataset, k)`` spoils headers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = volume.frame
+    series_uid = generate_uid(entropy_srcs=[patient_id, series])
+    stored = np.rint((volume.hu.astype(np.float64) - intercept) / slope).astype(np.int16)
+    for k in range(volume.shape[0]):
+        if k in skip:
+            continue
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[patient_id, series, str(k)])
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        dataset.PatientID, dataset.PatientName = patient_id, "Roe^Jane"
+        dataset.StudyInstanceUID = generate_uid(entropy_srcs=[patient_id])
+        dataset.SeriesInstanceUID, dataset.Modality = series_uid, "CT"
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        dataset.InstanceNumber = k + 1
+        dataset.ImagePositionPatient = [f"{v:.6f}" for v in frame.to_lps((k, 0, 0))]
+        dataset.ImageOrientationPatient = [f"{v:.8f}" for v in frame.matrix.T[:2].ravel()]
+        dataset.PixelSpacing = [frame.spacing_mm[1], frame.spacing_mm[2]]
+        dataset.SliceThickness = frame.spacing_mm[0]
+        dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+        dataset.Manufacturer, dataset.ConvolutionKernel, dataset.KVP = "Nobody", "B", 120
+        dataset.Rows, dataset.Columns = volume.shape[1:]
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit, dataset.PixelRepresentation = 15, 1
+        dataset.PixelData = stored[k].tobytes()
+        if change is not None:
+            change(dataset, k)
+        pydicom.dcmwrite(folder / f"{(k * 7919) % 1000:04d}-{k}.dcm", dataset, enforce_file_format=True)
+    return series_uid
+
+
+@pytest.fixture(scope="session")
+def dicom_writer():
+    return write_series

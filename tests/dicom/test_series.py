@@ -1,0 +1,201 @@
+import numpy as np
+import pydicom
+import pytest
+
+from lungpipe.dicom.index import index_series
+from lungpipe.dicom.quality import MEANINGS, check_series
+from lungpipe.dicom.read import read_image, read_volume, to_sitk
+from lungpipe.errors import DatasetError, DicomError
+from lungpipe.geometry import Geometry
+from lungpipe.volume import CTVolume
+
+
+@pytest.fixture
+def small():
+    """Twelve slices of noise on an oblique grid."""
+    angle = 0.2
+    direction = (np.cos(angle), -np.sin(angle), 0.0, np.sin(angle), np.cos(angle), 0.0, 0.0, 0.0, 1.0)
+    frame = Geometry((12, 9, 7), (2.5, 0.7, 0.8), (-30.0, 12.5, -400.0), direction)
+    hu = np.random.default_rng(0).integers(-1000, 1500, frame.shape).astype(np.int16)
+    return CTVolume(hu, frame)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1.0, -1024.0), (1.0, 0.0), (0.5, -1000.0), (2.0, -24.0)])
+def test_series_comes_back_as_written(small, tmp_path, dicom_writer, slope, intercept):
+    """HU, order and oblique geometry survive DICOM, whatever the file names, slope and intercept."""
+    even = CTVolume((small.hu // 2 * 2).astype(np.int16), small.frame)
+    dicom_writer(tmp_path, even, slope=slope, intercept=intercept)
+    table = index_series(tmp_path)
+    assert len(table.series) == 1
+    series = table.series[0]
+    assert check_series(series) == ()
+    assert series.geometry.mismatch(small.frame, 1e-3) is None
+    assert np.array_equal(read_volume(series.files, series.geometry).hu, even.hu)
+
+
+def test_padding_is_clipped(small, tmp_path, dicom_writer):
+    """Scanner padding (-3024 and the like) becomes -1024."""
+    hu = small.hu.copy()
+    hu[:, :2] = -3024
+    dicom_writer(tmp_path, CTVolume(hu, small.frame), intercept=0.0)
+    series = index_series(tmp_path).series[0]
+    read = read_volume(series.files, series.geometry).hu
+    assert (read[:, :2] == -1024).all()
+    assert np.array_equal(read[:, 2:], small.hu[:, 2:])
+
+
+def _move(axis, by_mm, only=None):
+    def change(dataset, k):
+        if only is None or k in only:
+            position = [float(v) for v in dataset.ImagePositionPatient]
+            position[axis] += by_mm * (k if only is None else 1)
+            dataset.ImagePositionPatient = [f"{v:.6f}" for v in position]
+
+    return change
+
+
+def _set(name, value, only=None):
+    def change(dataset, k):
+        if only is None or k in only:
+            setattr(dataset, name, value)
+
+    return change
+
+
+def _drop(name):
+    def change(dataset, k):
+        delattr(dataset, name)
+
+    return change
+
+
+FAULTS = {
+    "missing_slice": {"skip": (5,)},
+    "uneven_spacing": {"change": _move(2, 0.5, {5})},
+    "duplicate_slice": {"change": _move(2, 2.5, {5})},
+    "tilted_stack": {"change": _move(1, 0.3)},
+    "mixed_orientation": {"change": _set("ImageOrientationPatient", [0, 1, 0, 0, 0, 1], {5})},
+    "mixed_size": {"change": _set("PixelSpacing", [0.9, 0.9], {5})},
+    "localizer": {"change": _set("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"])},
+    "not_ct": {"change": _set("Modality", "MR")},
+    "missing_rescale": {"change": _drop("RescaleSlope")},
+    "missing_geometry": {"change": _drop("ImagePositionPatient")},
+    "too_few_slices": {"skip": range(4, 12)},
+    "duplicate_sop": {"change": _set("SOPInstanceUID", "1.2.3", {5, 6})},
+}
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_each_fault_has_its_code(small, tmp_path, dicom_writer, code):
+    """A series with one fault gets that fault's code; nothing is guessed or interpolated."""
+    dicom_writer(tmp_path, small, **FAULTS[code])
+    codes = check_series(index_series(tmp_path).series[0])
+    assert code in codes
+    assert set(codes) <= {code, "uneven_spacing", "missing_slice"}
+
+
+def test_every_code_has_a_test():
+    """No quality code without a file that shows it."""
+    assert set(FAULTS) == set(MEANINGS)
+
+
+def test_folder_without_images_is_an_error(tmp_path):
+    """A folder of other files, or none, is told at once."""
+    (tmp_path / "notes.txt").write_text("no images here, only more than one hundred and thirty-two bytes " * 5)
+    with pytest.raises(DatasetError, match="no DICOM, NIfTI or NRRD"):
+        index_series(tmp_path)
+    with pytest.raises(DatasetError, match="does not exist"):
+        index_series(tmp_path / "missing")
+
+
+def test_truncated_pixels_are_an_error(small, tmp_path, dicom_writer):
+    """A file cut short in its pixels indexes, and fails by code when it is read."""
+    dicom_writer(tmp_path, small)
+    series = index_series(tmp_path).series[0]
+    victim = tmp_path / sorted(p.name for p in tmp_path.iterdir())[4]
+    victim.write_bytes(victim.read_bytes()[:-60])
+    with pytest.raises(DicomError) as error:
+        read_volume(series.files, series.geometry)
+    assert error.value.code == "unreadable_pixels"
+    assert "slice" in error.value.message
+
+
+def test_damaged_header_is_an_exclusion(small, tmp_path, dicom_writer):
+    """A file that begins as DICOM and cannot be parsed is an exclusion, and the others still come in."""
+    dicom_writer(tmp_path, small)
+    (tmp_path / "damaged.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x08\x00\x16\x00UI\xff\xff" + b"\x01" * 90)
+    table = index_series(tmp_path)
+    assert len(table.series) == 1
+    assert [e.code for e in table.exclusions] == ["unreadable_header"]
+
+
+def test_structured_report_is_passed_over(small, tmp_path, dicom_writer):
+    """DICOM objects without pixels are not series of images."""
+    dicom_writer(tmp_path, small)
+    report = pydicom.dcmread(next(tmp_path.iterdir()))
+    for name in ("Rows", "Columns", "PixelData"):
+        delattr(report, name)
+    report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    report.SeriesInstanceUID = "1.2.3.4"
+    report.save_as(tmp_path / "report.dcm")
+    assert len(index_series(tmp_path).series) == 1
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_volume_files_keep_their_geometry(small, tmp_path, suffix):
+    """NIfTI, NRRD and MetaImage come in with the same HU at the same LPS places."""
+    import SimpleITK as sitk
+
+    path = tmp_path / f"scan{suffix}"
+    sitk.WriteImage(to_sitk(small.hu, small.frame), str(path))
+    series = index_series(tmp_path).series[0]
+    assert series.series_uid == "scan"
+    assert series.geometry.mismatch(small.frame, 1e-3) is None
+    assert np.array_equal(read_volume(series.files, series.geometry).hu, np.maximum(small.hu, -1024))
+    voxels, geometry = read_image(path)
+    assert geometry.mismatch(small.frame, 1e-3) is None
+    assert np.array_equal(voxels, small.hu)
+
+
+def test_two_volumes_of_one_name_are_refused(small, tmp_path):
+    """File names identify volume files, so two of one name are an error and not a coin toss."""
+    import SimpleITK as sitk
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        sitk.WriteImage(to_sitk(small.hu, small.frame), str(tmp_path / folder / "scan.nrrd"))
+    with pytest.raises(DatasetError, match="share a name"):
+        index_series(tmp_path)
+
+
+def test_image_that_is_none_is_an_error(tmp_path, small, dicom_writer):
+    """A missing file, a text file and a folder with two series are told apart."""
+    (tmp_path / "text.nii").write_text("no image")
+    with pytest.raises(DatasetError, match="not an image"):
+        read_image(tmp_path / "text.nii")
+    with pytest.raises(DatasetError, match="no image at"):
+        read_image(tmp_path / "missing.nii")
+    for name in ("one", "two"):
+        dicom_writer(tmp_path / "both" / name, small, series=name)
+    with pytest.raises(DatasetError, match="2 series"):
+        read_image(tmp_path / "both")
+
+
+@pytest.mark.real_data
+def test_lidc_0314_geometry(lidc_0314):
+    """LIDC-IDRI-0314 comes in as 275 slices of 512 x 512 at 0.78 mm and 1 mm, and is accepted."""
+    series = index_series(lidc_0314).series[0]
+    assert series.geometry.shape == (275, 512, 512)
+    assert series.geometry.spacing_mm == pytest.approx((1.0, 0.78125, 0.78125))
+    assert check_series(series) == ()
+
+
+@pytest.mark.real_data
+def test_lung_dx_geometry(lung_dx):
+    """Lung-PET-CT-Dx A0001 comes in as two kernels of 64 slices of 5 mm, both accepted."""
+    table = index_series(lung_dx)
+    assert sorted(s.scanner["kernel"] for s in table.series) == ["B", "L"]
+    for series in table.series:
+        assert series.geometry.shape == (64, 512, 512)
+        assert series.geometry.spacing_mm[0] == pytest.approx(5.0)
+        assert check_series(series) == ()
