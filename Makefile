@@ -24,13 +24,19 @@ $(VENV)/demo-installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-demo: $(VENV)/demo-installed ## install, then the whole chain on a simulated cohort; ends with the path of its report
-	mkdir -p demo-cohorts
-	test -s demo-cohorts/pseudonym.key || $(BIN)/python -c "import secrets; print(secrets.token_hex(32))" > demo-cohorts/pseudonym.key
-	$(BIN)/lungpipe phantom demo-cohorts/control --patients 40 --seed 7 --effect 0
-	$(BIN)/lungpipe phantom demo-cohorts/planted --patients 40 --seed 7
-	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/control/recipe.toml --workspace demo-cohorts/control-workspace --set 'segment.methods=["otsu"]'
+demo: $(VENV)/demo-installed demo-cohorts/control/recipe.toml demo-cohorts/planted/recipe.toml demo-cohorts/pseudonym.key ## install, then the whole chain on a simulated cohort; ends with the path of its report
+	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/control/recipe.toml --workspace demo-cohorts/control-workspace
 	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/planted/recipe.toml --workspace $(DEMO) --set 'report.beside=["demo-cohorts/control-workspace"]'
+
+demo-cohorts/planted/recipe.toml: | $(VENV)/demo-installed
+	$(BIN)/lungpipe phantom demo-cohorts/planted --patients 40 --seed 7
+
+demo-cohorts/control/recipe.toml: | $(VENV)/demo-installed
+	$(BIN)/lungpipe phantom demo-cohorts/control --patients 40 --seed 7 --effect 0
+
+demo-cohorts/pseudonym.key: | $(VENV)/demo-installed
+	mkdir -p demo-cohorts
+	$(BIN)/python -c "import secrets; print(secrets.token_hex(32))" > $@
 
 test: install check ## install, check, then all tests but the slow ones
 	$(BIN)/python -m pytest

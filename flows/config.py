@@ -66,9 +66,10 @@ class BenchmarkSection(_Section):
 
 
 class ReportSection(_Section):
-    """The page: its title, and finished workspaces whose AUC against radius is drawn beside this run's."""
+    """The page: its title, how far a simulated effect reaches, and finished workspaces to show beside this one."""
 
     title: str | None = None
+    planted_radius_mm: Annotated[float, Field(gt=0)] | None = None
     beside: tuple[str, ...] = ()
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def report(workspace: str, beside: tuple[str, ...]) -> str:
+def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | None) -> str:
     """Write ``report/index.html`` from what the workspace holds, and return its path."""
     root = Path(workspace)
     nodules, scores, predictions = _table(root, "nodules"), _optional(root, "scores"), _optional(root, "predictions")
@@ -33,6 +33,7 @@ def report(workspace: str, beside: tuple[str, ...]) -> str:
         run=run,
         tiles=nodule_tiles(root, shown, radius_mm, _probabilities(predictions)),
         beside=[_beside(Path(path)) for path in beside],
+        planted_radius_mm=planted_radius_mm,
         series=_table(root, "series"),
         exclusions=_table(root, "exclusions"),
         nodules=nodules,

@@ -346,7 +346,7 @@ def test_recipe_is_complete(planted: Path) -> None:
     assert recipe["cohort"] == {"dataset": "phantom", "dicom": "dicom", "annotations": "annotations.csv"}
     assert all((planted / recipe["cohort"][key]).exists() for key in ("dicom", "annotations"))
     assert recipe["regions"]["radii_mm"] == [0, 2, 4, 6, 8, 10, 12]
-    assert set(recipe) == {"cohort", "segment", "regions", "features", "benchmark", "run"}
+    assert set(recipe) == {"cohort", "segment", "regions", "features", "benchmark", "run", "report"}
     assert recipe["benchmark"]["seed"] == SEED
 
 

@@ -134,7 +134,7 @@ def test_padding_is_not_taken_for_air(name, make_ct):
 
 def test_hole_is_filled_and_far_component_left_out(ct):
     """Holes are filled; a bright thing in the box that does not touch the seed is not the nodule."""
-    volume, truth, centre = ct
+    volume, _, centre = ct
     hu = volume.hu.copy()
     k, j, i = np.rint(volume.frame.to_index(centre)).astype(int)
     hu[k, j, i + 3 : i + 5] = -850

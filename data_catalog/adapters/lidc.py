@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from data_catalog.lidc import read_nodules
 from data_catalog.spec import Annotations
-from lungpipe.errors import DatasetError, Exclusion
+from lungpipe.errors import AnnotationError, DatasetError, Exclusion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,4 +35,6 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
             message = "the series is not among the 1,018 scans of LIDC-IDRI; check that it is the original series"
             who = {"patient_id": scan.patient_id, "series_uid": scan.series_uid}
             exclusions.append(Exclusion("annotation", "series_not_found", message, **who))
+        except AnnotationError as error:
+            exclusions.append(Exclusion.of(error, patient_id=scan.patient_id, series_uid=scan.series_uid))
     return Annotations(tuple(nodules), tuple(exclusions))

@@ -16,6 +16,7 @@ from lungpipe.nodule import Nodule
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from xml.etree.ElementTree import Element
 
     from data_catalog.spec import DatasetSpec
     from lungpipe.dicom.index import Series, SeriesTable
@@ -66,7 +67,7 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
         scan, k = slices[file.stem]
         try:
             boxes.setdefault(scan.series_uid, []).extend(_boxes(file, k))
-        except (ParseError, DefusedXmlException, ValueError, AttributeError) as error:
+        except (ParseError, DefusedXmlException, ValueError) as error:
             message = f"the boxes of slice {k + 1} cannot be read ({type(error).__name__})"
             who = {"patient_id": scan.patient_id, "series_uid": scan.series_uid}
             exclusions.append(Exclusion("annotation", "unreadable_annotation", message, **who))
@@ -84,8 +85,11 @@ def _boxes(file: Path, k: int) -> list[Box]:
     if root is None:
         raise ValueError("the file is empty")
 
-    def number(node: object, name: str) -> float:
-        return float(node.findtext(f"bndbox/{name}"))  # type: ignore[attr-defined]
+    def number(node: Element, name: str) -> float:
+        text = node.findtext(f"bndbox/{name}")
+        if text is None:
+            raise ValueError(f"an object without {name}")
+        return float(text)
 
     return [
         Box(

@@ -137,8 +137,18 @@ def write_phantom(
     truth = pd.DataFrame([row for _, row in ordered], columns=list(TRUTH_COLUMNS))
     truth.to_parquet(out / "truth.parquet", index=False)
     recipe = out / "recipe.toml"
-    recipe.write_text(RECIPE.format(patients=patients, seed=seed, effect=effect, shell_mm=shell_mm), encoding="utf-8")
+    recipe.write_text(_recipe(patients, seed, shell_mm, effect), encoding="utf-8")
     return recipe
+
+
+def _recipe(patients: int, seed: int, shell_mm: float, effect: float) -> str:
+    title = "Simulated control cohort, no effect planted"
+    mark = ""
+    if effect:
+        title = f"Simulated cohort, effect {effect:g} planted out to {shell_mm:g} mm"
+        mark = f"planted_radius_mm = {shell_mm:g}\n"
+    text = RECIPE.format(patients=patients, seed=seed, effect=effect, shell_mm=shell_mm)
+    return f'{text}\n[report]\ntitle = "{title}"\n{mark}'
 
 
 def _check(out: Path, patients: int, seed: int, shell_mm: float, effect: float) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
 
@@ -167,7 +168,12 @@ def _read_dicom_header(path: str) -> Header | None:
         if stream.read(132)[128:] != b"DICM":
             return None
     tags: list[Any] = list(TAGS)
-    dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    with disable_value_validation():  # its warnings quote values, and values identify patients
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        return _header_of(path, dataset)
+
+
+def _header_of(path: str, dataset: pydicom.FileDataset) -> Header | None:
     kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
     if kind == MediaStorageDirectoryStorage:
         return None

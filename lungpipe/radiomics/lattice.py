@@ -117,7 +117,8 @@ def resample_image(volume: CTVolume, lattice: Lattice, interpolation: Interpolat
     crop = volume.crop(*lattice.source_box())
     dtype = {"float32": np.float32, "int16": np.int16}[interpolation]
     image = to_sitk(crop.hu.astype(dtype), crop.geometry)
-    return sitk.GetArrayFromImage(_resample(image, lattice.shape, lattice, lattice.origin_mm, sitk.sitkBSpline))
+    values = _resample(image, lattice.shape, lattice, lattice.origin_mm, sitk.sitkBSpline)
+    return np.asarray(sitk.GetArrayFromImage(values))
 
 
 def resample_mask(mask: Mask, lattice: Lattice) -> NDArray[np.bool_]:
@@ -163,7 +164,7 @@ def _nearest_along(lattice: Lattice, axis: int) -> NDArray[np.int64]:
     origin = np.asarray(frame.origin_mm, dtype=np.float64).copy()
     origin[component] = lattice.origin_mm[component]
     values = _resample(ramp, (out_shape[0], out_shape[1], out_shape[2]), lattice, origin, sitk.sitkNearestNeighbor)
-    return sitk.GetArrayFromImage(values).ravel().astype(np.int64) - 1
+    return np.asarray(sitk.GetArrayFromImage(values), dtype=np.int64).ravel() - 1
 
 
 def _probe(frame: Geometry, shape: IndexTriple, values: NDArray[np.int64] | None = None) -> sitk.Image:

@@ -39,7 +39,7 @@ def textured(make_ct):
     """A ball in lung with smooth texture, off centre in a larger image, so that a crop is a real crop."""
     from scipy import ndimage
 
-    volume, mask, centre = make_ct((1.25, 0.7, 0.75), (70, 120, 130), 6.0)
+    volume, mask, _ = make_ct((1.25, 0.7, 0.75), (70, 120, 130), 6.0)
     field = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=volume.shape), 1.5) * 400
     hu = np.rint(np.clip(volume.hu + field, -1024, 600)).astype(np.int16)
     return CTVolume(hu, volume.frame), mask

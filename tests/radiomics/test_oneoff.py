@@ -53,7 +53,7 @@ def test_wrong_pairs_are_refused(pair, tmp_path, ct):
     image, mask = pair
     with pytest.raises(DatasetError, match=r"label 1 is not in.*\[0, 3\]"):
         extract_pair(image, mask, 1, RadiomicsSettings())
-    volume, truth, _ = ct
+    _, truth, _ = ct
     shifted = to_sitk(truth.voxels.astype(np.uint8), truth.frame)
     shifted.SetOrigin((0.0, 0.0, 0.0))
     sitk.WriteImage(shifted, str(tmp_path / "shifted.nrrd"))

@@ -1,0 +1,148 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from data_catalog import load_dataset
+from flows.cohort import cohort, plan_run
+from flows.config import load_config
+from lungpipe.dicom.index import index_series
+from lungpipe.errors import DatasetError
+
+
+@pytest.fixture(scope="module")
+def run(prefect_server, broken_cohort, tmp_path_factory):
+    """The broken cohort, run with two workers."""
+    import os
+
+    key = tmp_path_factory.mktemp("key") / "key"
+    key.write_text("fedcba9876543210fedcba9876543210")
+    before = os.environ.get("LUNGPIPE_KEY_FILE")
+    os.environ["LUNGPIPE_KEY_FILE"] = str(key)
+    workspace = tmp_path_factory.mktemp("workspace")
+    outcome = cohort(str(broken_cohort.recipe), str(workspace), workers=2)
+    yield outcome, workspace, key
+    if before is not None:
+        os.environ["LUNGPIPE_KEY_FILE"] = before
+
+
+@pytest.fixture
+def same_key(run, monkeypatch):
+    monkeypatch.setenv("LUNGPIPE_KEY_FILE", str(run[2]))
+
+
+def table(workspace, name) -> pd.DataFrame:
+    return pd.read_parquet(workspace / "tables" / f"{name}.parquet")
+
+
+def test_every_bad_case_is_excluded_with_its_code(run):
+    """One bad case of each kind is a row with its stage and code, and stops nothing."""
+    _, workspace, _ = run
+    found = table(workspace, "exclusions")
+    codes = set(zip(found["stage"], found["code"], strict=True))
+    assert codes == {
+        ("annotation", "series_not_found"),
+        ("annotation", "outside_volume"),
+        ("quality", "missing_slice"),
+        ("quality", "series_quarantined"),
+        ("segment", "constant_region"),
+        ("segment", "no_annotated_mask"),
+        ("read", "unreadable_pixels"),
+    }
+    assert (found["message"].str.len() > 20).all()
+
+
+def test_sound_cases_have_every_row(run):
+    """Each sound nodule has its nodule, grown and shell row, with 107 features and no gap."""
+    _, workspace, _ = run
+    features = table(workspace, "features")
+    assert len(features) == 8 * 3
+    assert set(features["region"]) == {"nodule", "grown", "shell"}
+    values = features.filter(like="original_")
+    assert values.shape[1] == 107
+    assert values.notna().all().all()
+    nodules = table(workspace, "nodules")
+    assert nodules["volume_mm3"].between(350, 1200).all()
+    assert (table(workspace, "series")["verdict"] == "accept").sum() == 11
+
+
+def test_benchmark_covers_every_configuration(run):
+    """Scores hold each region and classifier and the honest choice; each nodule is predicted once a configuration."""
+    outcome, workspace, _ = run
+    scores = table(workspace, "scores")
+    assert len(scores) == 3 * 2 + 1
+    assert outcome.auc == scores.loc[scores["selection"] == "inside", "auc"].iloc[0]
+    predictions = table(workspace, "predictions")
+    assert (predictions.groupby(["segmenter", "region", "radius_mm", "classifier"], dropna=False).size() == 8).all()
+
+
+def test_no_identity_leaves_ingestion(run, broken_cohort):
+    """Patient ids, names and UIDs are in no file of the workspace."""
+    _, workspace, _ = run
+    names = [b"Doe", b"Roe^Jane", b"Ghost", b"Truncated", *(uid.encode() for uid in broken_cohort.uids.values())]
+    files = [p for p in workspace.rglob("*") if p.is_file()]
+    assert len(files) > 50
+    for path in files:
+        content = path.read_bytes() + path.name.encode()
+        assert not [name for name in names if name in content], path
+
+
+def test_run_record_says_what_made_it(run):
+    """run.json holds recipe, versions, input hashes, seeds, timings and plug-ins."""
+    outcome, workspace, _ = run
+    record = json.loads((workspace / "run.json").read_text())
+    assert record["recipe"]["regions"]["radii_mm"] == [0, 3]
+    assert record["environment"]["packages"]["pyradiomics-bhklab"][0].isdigit()
+    assert len(record["inputs"]["volumes"]) == 10
+    assert record["seeds"] == {"benchmark": 7}
+    assert record["plugins"]["segmenters"]["otsu"]["parameters"]["keep_margin_mm"] == 2.0
+    assert record["timings_s"]["inside_scans"]["features"] > 0
+    page = (workspace / "report" / "index.html").read_text()
+    assert outcome.report.endswith("index.html")
+    assert "missing_slice" in page
+    assert "Simulated intensities" not in page
+
+
+def test_one_worker_and_two_give_identical_features(run, same_key, broken_cohort, tmp_path):
+    """The feature table does not depend on the number of workers, bit for bit."""
+    _, workspace, _ = run
+    cohort(str(broken_cohort.recipe), str(tmp_path), workers=1)
+    pd.testing.assert_frame_equal(table(workspace, "features"), table(tmp_path, "features"), check_exact=True)
+
+
+def test_rerun_reuses_and_repairs(run, same_key, broken_cohort, tmp_path):
+    """A rerun reuses every scan; after one artefact is damaged and one is lost, only those two are made again."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run[1], copy)
+    damaged, lost = sorted((copy / "parts").iterdir())[:2]
+    path = damaged / "features.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    shutil.rmtree(lost)
+    outcome = cohort(str(broken_cohort.recipe), str(copy), ["benchmark.classifiers=['knn']"], workers=2)
+    assert outcome.scans == 11
+    assert outcome.reused == 10 - 2
+    pd.testing.assert_frame_equal(table(run[1], "features"), table(copy, "features"), check_exact=True)
+
+
+def plan(folder, *overrides):
+    config = load_config(folder / "recipe.toml", list(overrides))
+    return plan_run(config, load_dataset(config.cohort.dataset), index_series(folder / "dicom"))
+
+
+def test_labels_that_allow_no_benchmark_stop_before_any_work(sound_cohort, tmp_path):
+    """One class only, or fewer patients than folds, is refused before a pixel is read."""
+    with pytest.raises(DatasetError, match="outer_folds"):
+        plan(sound_cohort.folder, "benchmark.outer_folds=9")
+    text = (sound_cohort.folder / "nodules.csv").read_text().replace(",11,1\r", ",11,0\r").replace(",11,1\n", ",11,0\n")
+    (tmp_path / "benign.csv").write_text(text)
+    with pytest.raises(DatasetError, match="one class only"):
+        plan(sound_cohort.folder, f"cohort.annotations={tmp_path / 'benign.csv'}")
+
+
+def test_nothing_to_work_on_stops(sound_cohort, tmp_path):
+    """Annotations that match no series are refused with the reason."""
+    lines = (sound_cohort.folder / "nodules.csv").read_text().splitlines()
+    (tmp_path / "strangers.csv").write_text("\n".join([lines[0], "x,n,9.9.9,0,0,0,5,5,5,1"]) + "\n")
+    with pytest.raises(DatasetError, match="series_not_found"):
+        plan(sound_cohort.folder, f"cohort.annotations={tmp_path / 'strangers.csv'}")

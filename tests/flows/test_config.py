@@ -1,0 +1,97 @@
+import pytest
+
+from flows.cohort import check_config
+from flows.config import load_config
+from lungpipe.errors import DatasetError, PluginError
+
+MINIMAL = '[cohort]\ndicom = "images"\nannotations = "n.csv"\n'
+
+
+def recipe(tmp_path, text: str):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path):
+    """Paths in a recipe start at the recipe, those of --set at the current folder."""
+    path = recipe(tmp_path, MINIMAL)
+    assert load_config(path).cohort.dicom == str(tmp_path / "images")
+    assert load_config(path, ["cohort.dicom=/data/ct"]).cohort.dicom == "/data/ct"
+
+
+def test_overrides_are_typed(tmp_path):
+    """--set takes TOML values, and a bare word as text."""
+    overrides = ["regions.radii_mm=[0, 3.5]", "run.workers=1", "regions.clip=none", "benchmark.seed=3"]
+    config = load_config(recipe(tmp_path, MINIMAL), overrides)
+    assert config.regions.radii_mm == (0.0, 3.5)
+    assert config.run.workers == 1
+    assert config.regions.clip == "none"
+    assert config.benchmark.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (MINIMAL + "[regions]\nradius_mm = [2]\n", r"unknown key 'regions.radius_mm'; did you mean 'radii_mm'"),
+        (MINIMAL + "[region]\nradii_mm = [2]\n", r"unknown key 'region'; did you mean 'regions'"),
+        (MINIMAL + "[run]\nzzz = 1\n", r"unknown key 'run.zzz'; known here: workers"),
+        (MINIMAL + "[regions]\nradii_mm = [-2]\n", "radii_mm"),
+        (MINIMAL + "[benchmark]\nouter_folds = 1\n", "outer_folds"),
+        ("[cohort]\n", "cohort.dicom is missing"),
+        ("cohort = [", "is not TOML"),
+    ],
+)
+def test_wrong_recipes_are_refused_with_advice(tmp_path, text, match):
+    """A misspelt key is answered with the nearest known one, a wrong value with what was found."""
+    with pytest.raises(DatasetError, match=match):
+        load_config(recipe(tmp_path, text))
+
+
+def test_missing_recipe_and_malformed_override(tmp_path):
+    """A recipe that is not there and a --set without section are told."""
+    with pytest.raises(DatasetError, match="no recipe at"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(DatasetError, match=r"expected SECTION\.KEY=VALUE"):
+        load_config(recipe(tmp_path, MINIMAL), ["workers=2"])
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "match"),
+    [
+        ("segment.methods=['otzu']", PluginError, "installed: .*otsu"),
+        ("features.extractor=nested", PluginError, "no extractor named 'nested'"),
+        ("benchmark.classifiers=['svm']", PluginError, "knn"),
+        ("cohort.dataset=generik", DatasetError, "generic"),
+        ("features.filters=['wavelet']", DatasetError, "filters"),
+        ("cohort.annotations=/nowhere.csv", DatasetError, "no annotations at"),
+    ],
+)
+def test_everything_a_recipe_names_is_looked_up_first(tmp_path, override, error, match):
+    """Unknown plug-ins, data sets and files stop before anything is started."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "n.csv").write_text("")
+    with pytest.raises(error, match=match):
+        check_config(load_config(recipe(tmp_path, MINIMAL), [override]))
+
+
+def test_pins_preset_sets_the_whole_method(tmp_path):
+    """preset = "pins" means its segmenters, cuboids, no clipping and whole-number HU."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "n.csv").write_text("")
+    _, settings = check_config(load_config(recipe(tmp_path, MINIMAL), ["segment.preset=pins"]))
+    assert {s.name for s in settings.segmenters.values()} == {"pins-otsu", "pins-kmeans", "pins-gmm", "pins-fcm"}
+    assert {spec.metric for spec in settings.specs} == {"cuboid"}
+    assert settings.clip == "none"
+    assert not settings.exclude_neighbours
+    assert settings.radiomics.interpolation == "int16"
+
+
+def test_shipped_recipes_are_valid():
+    """Every recipe in the repository loads."""
+    from pathlib import Path
+
+    paths = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+    assert paths
+    for path in paths:
+        load_config(path)
