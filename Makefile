@@ -25,7 +25,7 @@ $(VENV)/demo-installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/demo-installed demo-cohorts/control/recipe.toml demo-cohorts/planted/recipe.toml demo-cohorts/pseudonym.key ## install, then the whole chain on a simulated cohort; ends with the path of its report
-	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/control/recipe.toml --workspace demo-cohorts/control-workspace
+	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/control/recipe.toml --workspace demo-cohorts/control-workspace --set 'segment.methods=["otsu"]'
 	$(DEMO_KEY) $(BIN)/lungpipe run demo-cohorts/planted/recipe.toml --workspace $(DEMO) --set 'report.beside=["demo-cohorts/control-workspace"]'
 
 demo-cohorts/planted/recipe.toml: | $(VENV)/demo-installed

@@ -165,7 +165,7 @@ def test_lung_dx_loses_no_box(lung_dx):
     found = read_annotations(load_dataset("lung-pet-ct-dx"), lung_dx / "Annotation", table)
     assert found.exclusions == ()
     kernel = {s.series_uid: s.scanner["kernel"] for s in table.series}
-    slices = {k: 0 for k in "LB"}
+    slices = dict.fromkeys("LB", 0)
     for nodule in found.nodules:
         slices[kernel[nodule.series_uid]] += round(nodule.size_mm[2] / 5.0)
     assert slices == {"L": 11, "B": 9}

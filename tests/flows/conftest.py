@@ -66,7 +66,18 @@ def write_cohort(folder: Path, make_ct, dicom_writer, *, broken: bool) -> SmallC
         victim.write_bytes(victim.read_bytes()[:-100])
         rows.append(["Ghost", "Ghost-nodule", "1.2.3.4", x, y, z, 11, 11, 11, 0])
     with (folder / "nodules.csv").open("w", newline="") as stream:
-        header = "patient_id nodule_id series_uid x y z width_mm height_mm depth_mm malignant".split()
+        header = [
+            "patient_id",
+            "nodule_id",
+            "series_uid",
+            "x",
+            "y",
+            "z",
+            "width_mm",
+            "height_mm",
+            "depth_mm",
+            "malignant",
+        ]
         csv.writer(stream).writerows([header, *rows])
     (folder / "recipe.toml").write_text(RECIPE)
     return SmallCohort(folder, folder / "recipe.toml", uids)
