@@ -70,7 +70,7 @@ def dask_cluster(address: str | None, workers: int, memory_per_worker: str) -> I
             threads_per_worker=1,
             processes=True,
             memory_limit=memory_per_worker,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=50,
         ) as cluster:
             yield cluster.scheduler_address

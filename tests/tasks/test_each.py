@@ -1,0 +1,65 @@
+"""Whatever befalls an item on Dask ends as its result or its failure."""
+
+import os
+import time
+
+import pytest
+
+from lungpipe.errors import DatasetError
+from tasks.cluster import dask_cluster
+from tasks.each import Failure, each
+
+
+def work(item, offset=0):
+    """Do what the item says."""
+    if item == "raise":
+        raise ValueError("patient Jane Roe")
+    if item == "die":
+        os._exit(1)
+    if item == "hang":
+        time.sleep(600)
+    return item + offset
+
+
+@pytest.fixture(scope="module")
+def address():
+    with dask_cluster(None, 2, "2GiB") as where:
+        yield where
+
+
+def test_every_item_comes_back_with_the_shared_arguments(address):
+    """Each item's result comes once, under its position."""
+    assert dict(each(address, work, [1, 2, 3, 4, 5], 10)) == {i: i + 11 for i in range(5)}
+
+
+def test_one_bad_item_fails_alone_and_says_little(address):
+    """An exception becomes a failure whose message names its kind and quotes nothing of it."""
+    found = dict(each(address, work, [1, "raise", 2]))
+    assert found[0] == 1
+    assert found[2] == 2
+    assert found[1].code == "internal_error"
+    assert "ValueError" in found[1].message
+    assert "Jane" not in found[1].message
+
+
+def test_item_that_kills_its_worker_fails_alone(address):
+    """An item whose process dies every time is told apart from its neighbours, which all finish."""
+    found = dict(each(address, work, [1, 2, "die", 3, 4]))
+    assert found[2].code == "worker_died"
+    assert [found[i] for i in (0, 1, 3, 4)] == [1, 2, 3, 4]
+
+
+def test_item_past_its_time_is_stopped(address):
+    """An item that hangs is ended after its time, and the others finish."""
+    start = time.monotonic()
+    found = dict(each(address, work, ["hang", 1, 2, 3], timeout_s=4))
+    assert time.monotonic() - start < 60
+    assert isinstance(found[0], Failure)
+    assert found[0].code == "timeout"
+    assert [found[i] for i in (1, 2, 3)] == [1, 2, 3]
+
+
+def test_no_scheduler_is_told_at_once():
+    """An address where nobody answers is an error that names it."""
+    with pytest.raises(DatasetError, match="tcp://127.0.0.1:9"), dask_cluster("tcp://127.0.0.1:9", 1, "1GiB"):
+        pass
