@@ -14,7 +14,6 @@ from data_catalog.lidc import (
     Contour,
     Scan,
     cluster_annotations,
-    consensus_mask,
     database_path,
     malignancy_label,
     rater_mask,
@@ -25,6 +24,7 @@ from data_catalog.lidc import (
 )
 from lungpipe.errors import AnnotationError, DatasetError
 from lungpipe.geometry import Geometry
+from lungpipe.segment.consensus import consensus_mask
 from lungpipe.volume import Mask
 
 if TYPE_CHECKING:

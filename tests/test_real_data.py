@@ -103,7 +103,7 @@ def test_lidc_0314_has_every_region_of_its_nodule(lidc_0314, tmp_path):
     agreed = consensus(four[0].raters)
     # The box of all four outlines, whose pixels lie one outside the lesion.
     bounds = np.asarray([mask.bounds for mask in four[0].raters])
-    low, high = bounds[:, 0].min(axis=0) - (0, 1, 1), bounds[:, 1].max(axis=0) + (0, 1, 1)
+    low, high = np.subtract(bounds[:, 0].min(axis=0), (0, 1, 1)), np.add(bounds[:, 1].max(axis=0), (0, 1, 1))
     box = tuple(low.tolist()), tuple(high.tolist())
     hu, inside = volume.crop(*box).hu, agreed.within(*box).voxels
     assert hu[inside].mean() == pytest.approx(-13, abs=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data_catalog.lidc.cluster import cluster_annotations
 from data_catalog.lidc.database import Annotation, Contour, Scan, database_path, read_annotations, read_scans
-from data_catalog.lidc.masks import consensus_mask, rater_mask, scan_frame
+from data_catalog.lidc.masks import rater_mask, scan_frame
 from data_catalog.lidc.nodules import malignancy_label, read_nodules
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Contour",
     "Scan",
     "cluster_annotations",
-    "consensus_mask",
     "database_path",
     "malignancy_label",
     "rater_mask",

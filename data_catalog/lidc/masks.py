@@ -12,16 +12,12 @@ from lungpipe.geometry import Geometry
 from lungpipe.volume import Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from data_catalog.lidc.database import Annotation, Contour, Scan
 
 #: Rows and columns of every scan of the data set.
 PIXELS = 512
-#: Share of the radiologists who must have drawn a voxel for it to count.
-CONSENSUS_SHARE = 0.5
 #: How far an outline may lie from the nearest slice, as a share of the slice spacing.
 SLICE_TOLERANCE = 0.1
 
@@ -85,28 +81,6 @@ def rater_mask(annotation: Annotation, frame: Geometry) -> Mask:
         target = inside if contour.included else holes
         target[index - start] |= _filled(contour, (x, y), inside.shape[1:])
     return Mask(inside & ~holes, frame, (start, y, x))
-
-
-def consensus_mask(masks: Sequence[Mask], share: float = CONSENSUS_SHARE) -> Mask:
-    """Voxels inside at least a share of some masks of one grid.
-
-    Parameters
-    ----------
-    masks : sequence of Mask
-        One mask a radiologist, all on the same frame.
-    share : float
-        Smallest share of the masks that must hold a voxel.
-
-    Returns
-    -------
-    Mask
-        On the smallest box that holds all masks; empty where they do not agree anywhere.
-    """
-    starts = np.min([mask.start for mask in masks], axis=0).tolist()
-    stops = np.max([mask.stop for mask in masks], axis=0).tolist()
-    start, stop = (starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2])
-    votes = np.sum([mask.within(start, stop).voxels for mask in masks], axis=0)
-    return Mask(votes >= share * len(masks), masks[0].frame, start)
 
 
 def _slice_indices(annotation: Annotation, frame: Geometry) -> list[int]:

@@ -8,9 +8,10 @@ import numpy as np
 
 from data_catalog.lidc.cluster import RATERS_PER_SCAN, cluster_annotations
 from data_catalog.lidc.database import read_annotations, read_scans
-from data_catalog.lidc.masks import consensus_mask, rater_mask
+from data_catalog.lidc.masks import rater_mask
 from lungpipe.errors import DatasetError
 from lungpipe.nodule import Nodule
+from lungpipe.segment.consensus import consensus_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,6 @@ import numpy as np
 
 from data_catalog.lidc import (
     cluster_annotations,
-    consensus_mask,
     malignancy_label,
     rater_mask,
     read_annotations,
@@ -23,6 +22,7 @@ from data_catalog.lidc import (
 )
 from data_catalog.phantom.shapes import Shape, shape_from_mask
 from lungpipe.errors import AnnotationError
+from lungpipe.segment.consensus import consensus_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,31 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from lungpipe.errors import SegmentationError
-from lungpipe.volume import CTVolume, Mask
+from lungpipe.segment.consensus import consensus_mask
 
 if TYPE_CHECKING:
     from lungpipe.nodule import Nodule
+    from lungpipe.volume import CTVolume, Mask
 
 
 def consensus(raters: tuple[Mask, ...]) -> Mask:
-    """Voxels inside at least half of the raters' masks, on their common bounding box.
+    """Voxels inside at least half of the raters' masks, on their tight bounding box.
 
     Raises
     ------
     SegmentationError
         If there is no rater, or no voxel on which half of them agree.
     """
-    drawn = [mask for mask in raters if mask.n_voxels]
-    if not drawn:
+    if not any(mask.n_voxels for mask in raters):
         raise SegmentationError("no_annotated_mask", "the annotation holds no mask; choose another segmenter")
-    bounds = np.asarray([mask.bounds for mask in drawn])
-    z0, y0, x0 = bounds[:, 0].min(axis=0).tolist()
-    z1, y1, x1 = bounds[:, 1].max(axis=0).tolist()
-    votes = sum(mask.within((z0, y0, x0), (z1, y1, x1)).voxels.astype(np.int32) for mask in drawn)
-    agreed = Mask(np.asarray(2 * votes >= len(raters)), drawn[0].frame, (z0, y0, x0))
+    agreed = consensus_mask(raters)
     if not agreed.n_voxels:
         raise SegmentationError("no_consensus", f"no voxel lies inside half of the {len(raters)} raters' outlines")
     return agreed.trimmed()

@@ -61,5 +61,5 @@ def test_item_past_its_time_is_stopped(address):
 
 def test_no_scheduler_is_told_at_once():
     """An address where nobody answers is an error that names it."""
-    with pytest.raises(DatasetError, match="tcp://127.0.0.1:9"), dask_cluster("tcp://127.0.0.1:9", 1, "1GiB"):
+    with pytest.raises(DatasetError, match=r"tcp://127\.0\.0\.1:9"), dask_cluster("tcp://127.0.0.1:9", 1, "1GiB"):
         pass
