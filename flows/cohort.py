@@ -215,6 +215,7 @@ def _write_record(
             "intensities": "simulated" if "simulated" in kinds else "measured",
             "recipe": _without_paths(config),
             "environment": environment(),
+            "pseudonym_key_fingerprint": load_pseudonymiser()[0].fingerprint,
             "inputs": {
                 "volumes": {r.series_uid: r.volume_id for r in results if r.volume_id},
                 "annotations_sha256": digest_files([annotations]) if annotations and annotations.is_file() else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 from lungpipe.store.ledger import digest_files, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-#: Distributions whose versions can change a number.
-PACKAGES = (
-    "lungpipe", "pyradiomics-bhklab", "SimpleITK", "pydicom", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn",
-    "scikit-image", "zarr", "pylidc", "prefect", "dask", "distributed", "torch",
-)  # fmt: skip
+#: Distributions beyond the requirements whose versions can change a number.
+OPTIONAL = ("torch",)
 
 
-def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Installed versions by distribution name, ``"not installed"`` where there is none."""
+def package_versions() -> dict[str, str]:
+    """Installed versions of lungpipe, all its requirements and :data:`OPTIONAL`; ``"not installed"`` if missing."""
+    required = [text for text in metadata.requires("lungpipe") or [] if "extra ==" not in text]
+    names = [match.group() for text in required if (match := re.match(r"[\w.-]+", text))]
     versions = {}
-    for name in names:
+    for name in ("lungpipe", *sorted(names, key=str.lower), *OPTIONAL):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
