@@ -45,7 +45,8 @@ def read_volume(files: Sequence[str], geometry: Geometry) -> CTVolume:
             hu[k] = _read_slice(path, k, geometry.shape[1:])
     if hu.shape != geometry.shape:
         raise DicomError("size_changed", f"the header announces {geometry.shape} voxels, the pixels have {hu.shape}")
-    return CTVolume(np.maximum(hu, np.int16(PADDING_HU)), geometry)
+    np.maximum(hu, np.int16(PADDING_HU), out=hu)
+    return CTVolume(hu, geometry)
 
 
 def _read_slice(path: str, k: int, shape: tuple[int, int]) -> NDArray[np.int16]:
@@ -68,11 +69,17 @@ def _read_slice(path: str, k: int, shape: tuple[int, int]) -> NDArray[np.int16]:
 
 def _read_volume_file(path: str) -> NDArray[np.int16]:
     try:
-        return _to_int16(sitk.GetArrayFromImage(sitk.ReadImage(path)))
+        image = sitk.ReadImage(path)
     except RuntimeError as error:
         raise DicomError(
             "unreadable_pixels", "the volume file could not be decoded; it is damaged or truncated"
         ) from error
+    # Slice by slice: whole, the arithmetic in floating point takes several times the memory of the scan.
+    stored = sitk.GetArrayViewFromImage(image)
+    hu = np.empty(stored.shape, dtype=np.int16)
+    for k, values in enumerate(stored):
+        hu[k] = _to_int16(values)
+    return hu
 
 
 def _to_int16(hu: NDArray[np.generic]) -> NDArray[np.int16]:

@@ -199,3 +199,20 @@ def test_lung_dx_geometry(lung_dx):
         assert series.geometry.shape == (64, 512, 512)
         assert series.geometry.spacing_mm[0] == pytest.approx(5.0)
         assert check_series(series) == ()
+
+
+def test_reading_takes_little_more_memory_than_the_scan(tmp_path):
+    """A volume file is converted slice by slice: the arrays at its peak hold less than twice its int16 HU."""
+    import tracemalloc
+
+    import SimpleITK as sitk
+
+    frame = Geometry((100, 200, 200), (1.0, 1.0, 1.0))
+    hu = np.random.default_rng(0).integers(-1000, 500, frame.shape).astype(np.float32)
+    sitk.WriteImage(to_sitk(hu, frame), str(tmp_path / "scan.mha"))
+    tracemalloc.start()
+    volume = read_volume((str(tmp_path / "scan.mha"),), frame)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(volume.hu, hu)
+    assert peak < 2 * volume.hu.nbytes
