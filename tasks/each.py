@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client, wait
@@ -40,14 +42,14 @@ def each(
         Importable by the workers.
     items : sequence
     *args
-        Passed on to every call.
+        Passed on to every call; small.
     timeout_s : float, optional
         Wall seconds that one item may run on a worker.
     """
     with Client(address, set_as_default=False) as client, client.as_current():
-        shared = [client.scatter(arg, broadcast=True, hash=False) for arg in args]
+        # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
         futures = {
-            client.submit(function, item, *shared, pure=False, key=f"{function.__name__}-{time.monotonic_ns()}-{i}"): i
+            client.submit(function, item, *args, pure=False, key=f"{function.__name__}-{time.monotonic_ns()}-{i}"): i
             for i, item in enumerate(items)
         }
         started: dict[str, float] = {}
@@ -70,7 +72,12 @@ def _outcome(future: Any) -> Any | Failure:
     except KilledWorker:
         return Failure("worker_died", "the worker process died each time it was tried; memory or native code")
     except Exception as error:  # noqa: BLE001  one item never stops the others; its kind is recorded
-        return Failure("internal_error", f"{type(error).__name__} in the worker; this is a bug: please report it")
+        # The place tells a developer where to look; the error's own words might name a patient.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return Failure(
+            "internal_error", f"{type(error).__name__} at {where} in the worker; this is a bug: please report it"
+        )
 
 
 def _overdue(client: Client, futures: dict[Any, int], started: dict[str, float], timeout_s: float) -> list[Any]:

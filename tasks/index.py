@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILES_A_BATCH = 250
 
 
-@task(name="index", cache_policy=NO_CACHE, retries=1, persist_result=False)
+@task(name="index", cache_policy=NO_CACHE, persist_result=False)
 def index(address: str, root: str) -> SeriesTable:
     """Index every image below a folder; see :func:`lungpipe.dicom.index.index_series`."""
     paths = list_files(Path(root))

@@ -97,14 +97,17 @@ def process_scan(job: ScanJob, settings: ScanSettings, workspace: Path) -> ScanR
     store = workspace / "volumes" / f"{volume_id}.zarr"
     if not ledger.stands(workspace, volume_id, "volume"):
         write_volume(store, volume, {"intensities": job.intensities, **who})
-        ledger.record(workspace, volume_id, "volume", [store / "ct"], {"source_sha256": source, **who})
+        ledger.record(
+            workspace, volume_id, "volume", [store / "ct", store / "zarr.json"], {"source_sha256": source, **who}
+        )
     clock.lap("store")
     rows = Rows({"dataset": job.dataset, "intensities": job.intensities, **who}, volume_id)
     _nodules(job, settings, volume, rows, store, clock)
     folder = workspace / "parts" / artefact
     for part in PARTS:
         write_table(make_table(part, getattr(rows, part)), folder / f"{part}.parquet")
-    ledger.record(workspace, artefact, "scan", [folder / f"{part}.parquet" for part in PARTS], inputs)
+    masks = [store / "masks" / row["nodule_id"] / row["segmenter"] for row in rows.nodules]
+    ledger.record(workspace, artefact, "scan", [*(folder / f"{part}.parquet" for part in PARTS), *masks], inputs)
     clock.lap("write")
     return ScanResult(job.series_uid, job.patient_id, artefact, volume_id, seconds=clock.seconds)
 

@@ -40,13 +40,15 @@ def test_one_bad_item_fails_alone_and_says_little(address):
     assert found[1].code == "internal_error"
     assert "ValueError" in found[1].message
     assert "Jane" not in found[1].message
+    assert "test_each.py:" in found[1].message
 
 
 def test_item_that_kills_its_worker_fails_alone(address):
     """An item whose process dies every time is told apart from its neighbours, which all finish."""
-    found = dict(each(address, work, [1, 2, "die", 3, 4]))
-    assert found[2].code == "worker_died"
-    assert [found[i] for i in (0, 1, 3, 4)] == [1, 2, 3, 4]
+    items = [1, 2, "die", *range(3, 30)]
+    found = dict(each(address, work, items, 100))
+    assert found.pop(2).code == "worker_died"
+    assert found == {i: item + 100 for i, item in enumerate(items) if item != "die"}
 
 
 def test_item_past_its_time_is_stopped(address):
