@@ -14,6 +14,9 @@ from lungpipe.errors import DatasetError
 from lungpipe.learn.folds import Fold, check_cohort, grouped_folds
 
 IDENTITY = ("patient_id", "series_uid", "nodule_id")
+#: What orders the rows where the table has it: the scan's content and the nodule's place, but no pseudonym, so that the
+#: same data give the same folds under every key.
+ORDER = ("source_sha256", "z_mm", "y_mm", "x_mm")
 KEYS = ("dataset", *IDENTITY, "segmenter", "region", "radius_mm")
 MEASURES = ("n_voxels", "volume_mm3", "clipped_fraction")
 
@@ -50,7 +53,7 @@ def labelled_cohort(
     Returns
     -------
     Cohort
-        One row a nodule, sorted by its ids.
+        One row a nodule, in the order of its scan's content and its place (:data:`ORDER`), else of its ids.
 
     Raises
     ------
@@ -64,13 +67,14 @@ def labelled_cohort(
         )
     table = nodules[nodules["dataset"] == dataset] if "dataset" in nodules else nodules
     identity = [name for name in IDENTITY if name in table]
+    places = table.groupby(identity)[[name for name in ORDER if name in table]].min()
     table = table[list(dict.fromkeys([*identity, label, group]))].dropna(subset=[label]).drop_duplicates()
     if twice := int(table.duplicated(identity).sum()):
         raise DatasetError(f"{twice} nodules have more than one {label} or {group}; a nodule needs one of each.")
-    table = table.sort_values(identity).reset_index(drop=True)
+    table = table.join(places, on=identity).sort_values([*places.columns, *identity]).reset_index(drop=True)
     check_cohort(table[label], table[group], outer_folds, inner_folds)
     labels = table[label].to_numpy(dtype=np.int64)
-    groups = table[group].to_numpy(dtype=object).astype(str)
+    groups = np.char.zfill(pd.factorize(table[group])[0].astype(str), 9)
     folds = grouped_folds(labels, groups, outer_folds, seed, repeats)
     return Cohort(dataset, table[identity], labels, groups, tuple(folds))
 
@@ -164,8 +168,8 @@ class Cohort:
         ``patient_id``, ``nodule_id`` and, if known, ``series_uid``.
     labels : NDArray of int, shape (n,)
         1 malignant, 0 benign.
-    groups : NDArray, shape (n,)
-        What no fold splits: the patient.
+    groups : NDArray of str, shape (n,)
+        What no fold splits: a number for each patient, in the order of the rows.
     folds : tuple of Fold
         Outer folds over the rows.
     """

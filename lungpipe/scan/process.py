@@ -101,7 +101,7 @@ def process_scan(job: ScanJob, settings: ScanSettings, workspace: Path) -> ScanR
             workspace, volume_id, "volume", [store / "ct", store / "zarr.json"], {"source_sha256": source, **who}
         )
     clock.lap("store")
-    rows = Rows({"dataset": job.dataset, "intensities": job.intensities, **who}, volume_id)
+    rows = Rows({"dataset": job.dataset, "intensities": job.intensities, **who}, volume_id, source)
     _nodules(job, settings, volume, rows, store, clock)
     folder = workspace / "parts" / artefact
     for part in PARTS:

@@ -26,9 +26,10 @@ PARTS = ("features", "nodules", "exclusions")
 class Rows:
     """Rows of one scan as they come, for the three parts."""
 
-    def __init__(self, who: Mapping[str, str], volume_id: str) -> None:
+    def __init__(self, who: Mapping[str, str], volume_id: str, source_sha256: str) -> None:
         self.who = dict(who)
         self.volume_id = volume_id
+        self.source_sha256 = source_sha256
         self.features: list[dict[str, Any]] = []
         self.nodules: list[dict[str, Any]] = []
         self.exclusions: list[dict[str, Any]] = []
@@ -66,6 +67,7 @@ class Rows:
                 "codes": "",
                 "mask_id": mask.content_id,
                 "volume_id": self.volume_id,
+                "source_sha256": self.source_sha256,
             }
         )
 

@@ -61,7 +61,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "nodule_id": "str", "segmenter": "str", "malignant": "Int64", "split": "str",
             "x_mm": "float64", "y_mm": "float64", "z_mm": "float64", "n_voxels": "int64", "volume_mm3": "float64",
             "sphere_diameter_mm": "float64", "mean_hu": "float64", "codes": "str", "mask_id": "str",
-            "volume_id": "str",
+            "volume_id": "str", "source_sha256": "str",
         },
         ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
     ),

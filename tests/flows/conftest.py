@@ -53,7 +53,7 @@ def write_cohort(folder: Path, make_ct, dicom_writer, *, broken: bool) -> SmallC
 
     for i in range(8):
         volume, _, centre = make_ct((1.25, 0.8, 0.8), (32, 50, 50), 5.0 + 0.1 * i, seed=i)
-        add(f"Doe{i}", volume, centre, i % 2)
+        add(f"Mustermann{i}", volume, centre, i % 2)
     if broken:
         volume, _, centre = make_ct((1.25, 0.8, 0.8), (32, 50, 50), 5.0, seed=99)
         x, y, z = centre
@@ -64,7 +64,7 @@ def write_cohort(folder: Path, make_ct, dicom_writer, *, broken: bool) -> SmallC
         add("Truncated", volume, centre, 0)
         victim = sorted((folder / "dicom" / "Truncated").iterdir())[7]
         victim.write_bytes(victim.read_bytes()[:-100])
-        rows.append(["Ghost", "Ghost-nodule", "1.2.3.4", x, y, z, 11, 11, 11, 0])
+        rows.append(["Ghost-Patient", "Ghost-nodule", "1.2.3.4", x, y, z, 11, 11, 11, 0])
     with (folder / "nodules.csv").open("w", newline="") as stream:
         header = [
             "patient_id",

@@ -80,7 +80,13 @@ def test_benchmark_covers_every_configuration(run):
 def test_no_identity_leaves_ingestion(run, broken_cohort):
     """Patient ids, names and UIDs are in no file of the workspace."""
     _, workspace, _ = run
-    names = [b"Doe", b"Roe^Jane", b"Ghost", b"Truncated", *(uid.encode() for uid in broken_cohort.uids.values())]
+    names = [
+        b"Mustermann",
+        b"Roe^Jane",
+        b"Ghost-Patient",
+        b"Truncated",
+        *(uid.encode() for uid in broken_cohort.uids.values()),
+    ]
     files = [p for p in workspace.rglob("*") if p.is_file()]
     assert len(files) > 50
     for path in files:
@@ -109,6 +115,14 @@ def test_one_worker_and_two_give_identical_features(run, same_key, broken_cohort
     _, workspace, _ = run
     cohort(str(broken_cohort.recipe), str(tmp_path), workers=1)
     pd.testing.assert_frame_equal(table(workspace, "features"), table(tmp_path, "features"), check_exact=True)
+
+
+def test_scores_do_not_depend_on_the_pseudonym_key(run, broken_cohort, tmp_path):
+    """Under another key the pseudonyms differ and every score is the same: folds follow the data, not the names."""
+    _, workspace, _ = run
+    cohort(str(broken_cohort.recipe), str(tmp_path), workers=2)
+    assert set(table(workspace, "nodules")["nodule_id"]).isdisjoint(table(tmp_path, "nodules")["nodule_id"])
+    pd.testing.assert_frame_equal(table(workspace, "scores"), table(tmp_path, "scores"), check_exact=True)
 
 
 def test_rerun_reuses_and_repairs(run, same_key, broken_cohort, tmp_path):
