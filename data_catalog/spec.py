@@ -15,7 +15,7 @@ from lungpipe.errors import DatasetError, Exclusion
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lungpipe.dicom.index import SeriesTable
+    from lungpipe.dicom.series import SeriesTable
     from lungpipe.nodule import Nodule
 
 

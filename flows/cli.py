@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.archive_commands import export_dicom, export_masks, index, verify
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
 
 WRONG_INPUT, FAILED_PART_WAY = 2, 3
@@ -95,53 +96,36 @@ def _prefect_environment() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
-@app.command()
-def index(
-    dicom_root: Annotated[Path, typer.Argument(help="Folder of the images.")],
-    workspace: Annotated[Path, typer.Option(help="Gets tables/series.parquet and tables/exclusions.parquet.")],
-    json_: Json = False,
-) -> None:
-    """Read headers, check every series and write pseudonymous tables; no pixels are stored.
-
-    Example: lungpipe index /data/archive --workspace curated
-    """
-    from lungpipe.cohort import plan_cohort
-    from lungpipe.dicom.index import index_series
-    from lungpipe.dicom.pseudonymise import load_pseudonymiser, table_path
-    from lungpipe.store.tables import make_table, write_table
-
-    pseudonym, _ = load_pseudonymiser()
-    plan = plan_cohort("generic", "measured", index_series(dicom_root), [], [], pseudonym)
-    pseudonym.write_table(table_path())
-    series = make_table("series", [{**row, "volume_id": ""} for row in plan.series_rows])
-    exclusions = make_table("exclusions", plan.exclusions)
-    for name, table in (("series", series), ("exclusions", exclusions)):
-        write_table(table, workspace / "tables" / f"{name}.parquet")
-    counts = {"series": len(series), "accepted": int((series["verdict"] == "accept").sum())}
-    codes = exclusions["code"].value_counts().sort_index().to_dict()
-    if json_:
-        _print(json.dumps({**counts, "exclusions": codes}))
-        return
-    _print(f"{counts['series']} series, {counts['accepted']} accepted")
-    for code, count in codes.items():
-        _print(f"  {code}: {count}")
+for _command in (index, export_dicom, export_masks, verify):
+    app.command()(_command)
 
 
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    patients: Annotated[int, typer.Option(min=2, help="Simulated patients, one series each.")],
-    seed: Annotated[int, typer.Option(help="Same seed, same cohort.")],
+    patients: Annotated[int | None, typer.Option(min=2, help="Simulated patients, one series each.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same cohort.")] = 7,
     shell_mm: Annotated[float, typer.Option(help="How far the planted effect reaches, mm.")] = 8.0,
     effect: Annotated[float, typer.Option(help="Strength of the planted effect; 0 plants none.")] = 1.0,
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Instead, one series for each fault that curation knows, and sound ones.")
+    ] = False,
 ) -> None:
     """Write a simulated DICOM cohort with annotations, truth and recipe: simulated intensities, real nodule shapes.
 
     Example: lungpipe phantom demo-cohort --patients 48 --seed 7
     """
     from data_catalog.phantom import write_phantom
+    from data_catalog.phantom.broken import N_SERIES, write_broken
     from tasks.progress import progress
 
+    if broken:
+        with progress("series", N_SERIES) as advance:
+            expected = write_broken(out, seed, lambda _: advance(1, ""))
+        _print(str(expected))
+        return
+    if patients is None:
+        raise DatasetError("a phantom needs --patients N (at least 2), or --broken")
     with progress("simulated patients", patients) as advance:
         recipe = write_phantom(out, patients, seed, shell_mm, effect, lambda _: advance(1, ""))
     _print(str(recipe))
@@ -176,9 +160,10 @@ def datasets(json_: Json = False) -> None:
 @app.command()
 def extract(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, or a folder with one DICOM series.")],
-    mask: Annotated[Path, typer.Argument(help="NIfTI, NRRD or MetaImage on the same grid.")],
+    mask: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT.")],
     out: Annotated[Path, typer.Option(help="CSV with feature,value rows.")],
-    label: Annotated[int, typer.Option(help="Value of the region in the mask.")] = 1,
+    label: Annotated[int | None, typer.Option(help="Value of the region in the mask; default: 1.")] = None,
+    roi: Annotated[str | None, typer.Option(help="Name or number of the ROI (RTSTRUCT) or segment (SEG).")] = None,
     extractor: Annotated[str, typer.Option(help="Extractor plug-in (not with --settings).")] = "pyradiomics",
     settings: Annotated[
         Path | None, typer.Option(help="PyRadiomics parameter file (YAML); all of it is honoured.")
@@ -195,9 +180,9 @@ def extract(
 
     values: Any
     if settings is not None:
-        values = extract_with_parameter_file(image, mask, label, settings)
+        values = extract_with_parameter_file(image, mask, label, settings, roi=roi)
     else:
-        values = extract_pair(image, mask, label, RadiomicsSettings(), plugins.find("extractors", extractor)())
+        values = extract_pair(image, mask, label, RadiomicsSettings(), plugins.find("extractors", extractor)(), roi=roi)
     lines = [("feature", "value"), *((name, repr(value)) for name, value in values.items())]
     write_atomically(out, "".join(f"{name},{value}\r\n" for name, value in lines).encode())
     print(f"{len(values)} features", file=sys.stderr)  # noqa: T201  the command line's own output

@@ -25,7 +25,8 @@ from lungpipe.store.ledger import digest_files
 from lungpipe.store.record import environment, write_run
 from lungpipe.store.tables import conform, make_table, write_table
 from tasks.cluster import dask_cluster
-from tasks.index import index
+from tasks.curate import curate
+from tasks.curation import write_curation_page
 from tasks.learn import Evaluation, benchmark
 from tasks.progress import progress, say
 from tasks.report import report
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from data_catalog import DatasetSpec
-    from lungpipe.dicom.index import SeriesTable
+    from lungpipe.curate import Curation
 
 #: Shards in flight at once; each keeps all workers busy, the second hides the end of the first.
 SHARDS_AT_ONCE = 2
@@ -91,9 +92,9 @@ def cohort(
     root = Path(workspace).resolve()
     timings = Timings()
     with dask_cluster(dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker) as address:
-        with timings.stage("index"):
-            table = index(address, config.cohort.dicom)
-        plan = plan_run(config, spec, table)
+        with timings.stage("curate"):
+            curated = curate(address, config.cohort.dicom, config.quality.settings(), config.run.scan_timeout_s)
+        plan = plan_run(config, spec, curated.curation)
         say(f"cohort: {len(plan.jobs)} scans accepted of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
         with timings.stage("scans"):
             results = run_scans(address, plan, settings, root, config.run.scan_timeout_s)
@@ -106,6 +107,7 @@ def cohort(
             for name in ("scores", "predictions"):
                 (root / "tables" / f"{name}.parquet").unlink(missing_ok=True)
     _write_record(root, config, plan, settings, results, timings)
+    write_curation_page(root, curated, plan, config.quality.settings(), _title(config))
     page = report(str(root), config.report.beside, config.report.planted_radius_mm)
     return Outcome(page, len(results), sum(r.reused for r in results), n_exclusions, _honest_auc(root))
 
@@ -132,7 +134,8 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
     )
     for name in config.benchmark.classifiers if config.benchmark else ():
         plugins.find("classifiers", name)
-    if not Path(config.cohort.dicom).is_dir():
+    config.quality.settings()
+    if not Path(config.cohort.dicom).exists():
         raise DatasetError(f"the image folder {config.cohort.dicom} does not exist; set cohort.dicom")
     if config.cohort.annotations and not Path(config.cohort.annotations).exists():
         raise DatasetError(f"no annotations at {config.cohort.annotations}; set cohort.annotations")
@@ -144,7 +147,7 @@ def evaluation(section: Any, spec: DatasetSpec) -> Evaluation:
     return Evaluation(dataset=spec.name, **section.model_dump())
 
 
-def plan_run(config: RunConfig, spec: DatasetSpec, table: SeriesTable) -> Plan:
+def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation) -> Plan:
     """Read the annotations, replace identifiers, and refuse what cannot end in the benchmark that is asked for.
 
     Raises
@@ -153,11 +156,19 @@ def plan_run(config: RunConfig, spec: DatasetSpec, table: SeriesTable) -> Plan:
         If there is nothing to work on, or the labels allow no benchmark.
     """
     path = Path(config.cohort.annotations) if config.cohort.annotations else None
-    annotations = read_annotations(spec, path, table)
+    annotations = read_annotations(spec, path, curation.table)
     pseudonym, made = load_pseudonymiser()
     if made:
         say(f"pseudonyms: a key was made in {key_path()}; keep it safe, the same key gives the same pseudonyms")
-    plan = plan_cohort(spec.name, spec.intensities, table, annotations.nodules, annotations.exclusions, pseudonym)
+    plan = plan_cohort(
+        spec.name,
+        spec.intensities,
+        curation,
+        annotations.nodules,
+        annotations.exclusions,
+        pseudonym,
+        config.quality.settings(),
+    )
     pseudonym.write_table(table_path())
     if not plan.nodules:
         reasons = sorted({row["code"] for row in plan.exclusions})
@@ -211,7 +222,7 @@ def _write_record(
     write_run(
         root,
         {
-            "title": config.report.title or load_dataset(config.cohort.dataset).title,
+            "title": _title(config),
             "intensities": "simulated" if "simulated" in kinds else "measured",
             "recipe": _without_paths(config),
             "environment": environment(),
@@ -229,6 +240,10 @@ def _write_record(
             "scans": {"processed": sum(not r.reused for r in results), "reused": sum(r.reused for r in results)},
         },
     )
+
+
+def _title(config: RunConfig) -> str:
+    return config.report.title or load_dataset(config.cohort.dataset).title
 
 
 def _without_paths(config: RunConfig) -> dict[str, Any]:

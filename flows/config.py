@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lungpipe.dicom.quality import QualitySettings
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.settings import Interpolation
 
@@ -25,6 +26,18 @@ class CohortSection(_Section):
     dataset: str = "generic"
     dicom: str
     annotations: str | None = None
+
+
+class QualitySection(_Section):
+    """Which series are good enough: limits, and verdicts other than the usual ones by quality code."""
+
+    max_slice_mm: Annotated[float, Field(gt=0)] = 5.0
+    min_slices: Annotated[int, Field(ge=2)] = 5
+    verdicts: dict[str, Literal["accept", "warn", "quarantine"]] = Field(default_factory=dict)
+
+    def settings(self) -> QualitySettings:
+        """The section as the domain knows it."""
+        return QualitySettings(self.max_slice_mm, self.min_slices, self.verdicts)
 
 
 class SegmentSection(_Section):
@@ -86,6 +99,7 @@ class RunConfig(_Section):
     """A whole recipe."""
 
     cohort: CohortSection
+    quality: QualitySection = QualitySection()
     segment: SegmentSection = Field(default_factory=lambda: SegmentSection.model_validate({}))
     regions: RegionsSection = Field(default_factory=lambda: RegionsSection.model_validate({}))
     features: FeaturesSection = FeaturesSection()
@@ -116,12 +130,7 @@ def load_config(recipe: Path, overrides: list[str] | None = None) -> RunConfig:
         If the file is missing or no TOML, or a key or value is wrong; an unknown key is answered with the nearest
         known one.
     """
-    if not recipe.is_file():
-        raise DatasetError(f"no recipe at {recipe}")
-    try:
-        values = tomllib.loads(recipe.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{recipe} is not TOML: {error}") from error
+    values = _read(recipe)
     _resolve_paths(values, recipe.resolve().parent)
     given: dict[str, Any] = {}
     for text in overrides or []:
@@ -129,10 +138,41 @@ def load_config(recipe: Path, overrides: list[str] | None = None) -> RunConfig:
     _resolve_paths(given, Path.cwd())
     for section, keys in given.items():
         values.setdefault(section, {}).update(keys)
+    return _validate(values, str(recipe))
+
+
+def load_quality(recipe: Path | None, overrides: list[str] | None = None) -> QualitySettings:
+    """Read and check the quality section of a recipe, or the defaults, for use without a whole recipe.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`load_config`.
+    """
+    values: dict[str, Any] = {"quality": _read(recipe).get("quality", {}) if recipe else {}, "cohort": {"dicom": "."}}
+    for text in overrides or []:
+        if not text.startswith("quality."):
+            raise DatasetError(
+                f"--set {text!r}: only keys of the quality section count here, as in quality.min_slices=10"
+            )
+        _override(values, text)
+    return _validate(values, str(recipe or "--set")).quality.settings()
+
+
+def _read(recipe: Path) -> dict[str, Any]:
+    if not recipe.is_file():
+        raise DatasetError(f"no recipe at {recipe}")
+    try:
+        return tomllib.loads(recipe.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{recipe} is not TOML: {error}") from error
+
+
+def _validate(values: dict[str, Any], name: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise DatasetError(f"{recipe}: " + "; ".join(_explain(item) for item in error.errors())) from error
+        raise DatasetError(f"{name}: " + "; ".join(_explain(item) for item in error.errors())) from error
 
 
 def _resolve_paths(values: dict[str, Any], base: Path) -> None:
@@ -175,7 +215,7 @@ def _explain(item: Any) -> str:
 
 def _known_keys(path: list[str]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
-        "cohort": CohortSection, "segment": SegmentSection, "regions": RegionsSection, "features": FeaturesSection,
+        "cohort": CohortSection, "quality": QualitySection, "segment": SegmentSection, "regions": RegionsSection, "features": FeaturesSection,
         "benchmark": BenchmarkSection, "report": ReportSection, "run": RunSection,
     }  # fmt: skip
     return list(sections[path[0]].model_fields) if path else list(RunConfig.model_fields)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lungpipe.dicom.quality import MEANINGS, check_series
+from lungpipe.dicom.codes import CODES
 from lungpipe.errors import Exclusion
 from lungpipe.scan import ScanJob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lungpipe.dicom.index import Series, SeriesTable
+    from lungpipe.curate import Curation, Judged
     from lungpipe.dicom.pseudonymise import Pseudonymiser
+    from lungpipe.dicom.quality import QualitySettings
     from lungpipe.nodule import Nodule
 
 
@@ -44,12 +45,13 @@ class Plan:
 def plan_cohort(
     dataset: str,
     intensities: str,
-    table: SeriesTable,
+    curation: Curation,
     nodules: Sequence[Nodule],
     exclusions: Iterable[Exclusion],
     pseudonym: Pseudonymiser,
+    quality: QualitySettings,
 ) -> Plan:
-    """Check every series, hand its nodules to it, and replace all identifiers.
+    """Hand every nodule to its series, leave out what is quarantined, and replace all identifiers.
 
     Parameters
     ----------
@@ -57,34 +59,40 @@ def plan_cohort(
         Name in the catalog.
     intensities : {"measured", "simulated"}
         What the catalog says; a series whose headers say "simulated" is simulated whatever the catalog says.
-    table : SeriesTable
+    curation : Curation
     nodules : sequence of Nodule
         With the archive's identifiers.
     exclusions : iterable of Exclusion
         Annotation rows that could not be used, with the archive's identifiers.
     pseudonym : Pseudonymiser
+    quality : QualitySettings
+        What was judged with.
     """
     owner = {n.series_uid: n.patient_id for n in nodules}
     by_series: dict[str, list[Nodule]] = {}
     for nodule in nodules:
         by_series.setdefault(nodule.series_uid, []).append(nodule)
-    left_out = [*table.exclusions, *exclusions]
+    left_out = [*curation.exclusions, *exclusions]
     jobs, rows = [], []
-    for scan in table.series:
+    for judged in curation.stacks:
+        scan = judged.series
         # A volume file carries no patient; its annotations do.
-        patient = scan.patient_id if scan.headers else owner.get(scan.series_uid, scan.patient_id)
-        codes = check_series(scan)
+        patient = owner.get(scan.series_uid, scan.patient_id) if scan.is_volume_file else scan.patient_id
+        name = scan.name
         kind = "simulated" if scan.simulated else intensities
-        rows.append(_series_row(scan, patient, codes, dataset, kind, pseudonym))
-        found = by_series.get(scan.series_uid, [])
-        if codes or scan.geometry is None:
-            left_out += [Exclusion("quality", code, MEANINGS[code], patient, scan.series_uid) for code in codes]
+        rows.append(_series_row(judged, patient, dataset, kind, pseudonym))
+        # Annotations name a series; of a series with several stacks, the largest answers to the name.
+        found = by_series.get(name, [])
+        if judged.verdict == "quarantine" or scan.geometry is None:
+            codes = [code for code in judged.codes if quality.verdict([code]) == "quarantine"]
+            detail = f" ({judged.detail})" if judged.detail else ""
+            left_out += [Exclusion("quality", code, CODES[code].meaning + detail, patient, name) for code in codes]
             message = f"its series is quarantined: {', '.join(codes)}"
             left_out += [
                 Exclusion("quality", "series_quarantined", message, patient, n.series_uid, n.nodule_id) for n in found
             ]
             continue
-        hidden_patient, hidden_series = pseudonym("patient", patient), pseudonym("series", scan.series_uid)
+        hidden_patient, hidden_series = pseudonym("patient", patient), pseudonym("series", name)
         hidden = [
             replace(
                 n,
@@ -109,26 +117,28 @@ def _exclusion_row(item: Exclusion, intensities: str, pseudonym: Pseudonymiser) 
         "patient_id": pseudonym("patient", item.patient_id),
         "series_uid": pseudonym("series", item.series_uid),
         "nodule_id": pseudonym("nodule", f"{item.patient_id}/{item.nodule_id}") if item.nodule_id else "",
+        "file": pseudonym("file", item.file),
         "intensities": intensities,
     }
 
 
 def _series_row(
-    scan: Series, patient: str, codes: tuple[str, ...], dataset: str, intensities: str, pseudonym: Pseudonymiser
+    judged: Judged, patient: str, dataset: str, intensities: str, pseudonym: Pseudonymiser
 ) -> dict[str, Any]:
+    scan = judged.series
     grid = scan.geometry
     spacing = grid.spacing_mm if grid else (float("nan"),) * 3
-    first = scan.headers[0].size if scan.headers else (0, 0)
     return {
         "dataset": dataset,
         "intensities": intensities,
         "patient_id": pseudonym("patient", patient),
-        "series_uid": pseudonym("series", scan.series_uid),
+        "series_uid": pseudonym("series", scan.name),
         "study_uid": pseudonym("study", scan.study_uid),
+        "stack": scan.stack,
         "modality": scan.modality,
         "n_slices": grid.shape[0] if grid else len(scan.files),
-        "rows": grid.shape[1] if grid else first[0],
-        "columns": grid.shape[2] if grid else first[1],
+        "rows": grid.shape[1] if grid else 0,
+        "columns": grid.shape[2] if grid else 0,
         "spacing_z_mm": spacing[0],
         "spacing_y_mm": spacing[1],
         "spacing_x_mm": spacing[2],
@@ -138,6 +148,11 @@ def _series_row(
         "kvp": scan.scanner.get("kvp"),
         "tube_current_ma": scan.scanner.get("tube_current_ma"),
         "slice_thickness_mm": scan.scanner.get("slice_thickness_mm"),
-        "codes": ";".join(codes),
-        "verdict": "quarantine" if codes else "accept",
+        "ctdi_vol_mgy": scan.scanner.get("ctdi_vol_mgy"),
+        "exposure_mas": scan.scanner.get("exposure_mas"),
+        "transfer_syntax": str(scan.scanner.get("transfer_syntax") or ""),
+        "padding_voxels": judged.padding_voxels,
+        "codes": ";".join(judged.codes),
+        "detail": judged.detail,
+        "verdict": judged.verdict,
     }

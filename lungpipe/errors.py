@@ -79,7 +79,7 @@ class PluginError(LungpipeError, LookupError):
 class Exclusion:
     """One row of ``tables/exclusions.parquet``: what was left out, at which stage, and why.
 
-    Identifiers are pseudonyms by the time a row is written.
+    Identifiers are pseudonyms by the time a row is written, that of the file included: paths may name patients.
     """
 
     stage: str
@@ -88,6 +88,7 @@ class Exclusion:
     patient_id: str = ""
     series_uid: str = ""
     nodule_id: str = ""
+    file: str = ""
 
     @classmethod
     def of(cls, error: CaseError, *, patient_id: str = "", series_uid: str = "", nodule_id: str = "") -> Exclusion:

@@ -32,6 +32,11 @@ class Nodule:
         Outlines of the radiologists, one mask each, on the grid of the series.
     mask_path : Path, optional
         File with the nodule's mask, read beside the volume.
+    mask_roi : str, optional
+        Name or number of the ROI or segment in that file, or the value of the region in a label image; None where
+        the file holds only one.
+    codes : tuple of str
+        What needs a look: contours that were left out or corrected when its mask was read.
     """
 
     patient_id: str
@@ -43,3 +48,5 @@ class Nodule:
     split: str | None = None
     raters: tuple[Mask, ...] = ()
     mask_path: Path | None = None
+    mask_roi: str | None = None
+    codes: tuple[str, ...] = ()

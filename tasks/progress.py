@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -49,3 +49,20 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
 
     yield advance
     say(f"{title}: {done}/{total} in {time.monotonic() - start:.1f} s {latest}".rstrip())
+
+
+@contextmanager
+def counted() -> Iterator[Callable[[str, int, int], None]]:
+    """Show stages whose totals are known only when they begin; the block calls ``advance(title, done, total)``."""
+    with ExitStack() as stack:
+        title = ""
+        step: Callable[[int, str], None]
+
+        def advance(name: str, done: int, total: int) -> None:
+            nonlocal title, step
+            if name != title:
+                stack.close()
+                title, step = name, stack.enter_context(progress(name, total))
+            step(done, "")
+
+        yield advance

@@ -132,5 +132,13 @@ def write_series(
 
 
 @pytest.fixture(scope="session")
+def broken_archive(tmp_path_factory):
+    """The archive with every fault, ``expected.csv`` and ``expected_files.csv``; read only."""
+    from data_catalog.phantom.broken import write_broken
+
+    return write_broken(tmp_path_factory.mktemp("broken")).parent
+
+
+@pytest.fixture(scope="session")
 def dicom_writer():
     return write_series

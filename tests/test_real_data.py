@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from data_catalog import load_dataset
 from flows.cohort import check_config, plan_run
 from flows.config import load_config
+from lungpipe.curate import curate_folder
 from lungpipe.dicom.index import index_series
 from lungpipe.dicom.read import geometry_of, read_volume
 from lungpipe.nodule import Nodule
@@ -80,7 +81,7 @@ def run_recipe(name: str, workspace: Path, *overrides: str) -> tuple[pd.DataFram
     config = load_config(RECIPES / name, list(overrides))
     _, settings = check_config(config)
     spec = load_dataset(config.cohort.dataset)
-    plan = plan_run(config, spec, index_series(Path(config.cohort.dicom)))
+    plan = plan_run(config, spec, curate_folder(Path(config.cohort.dicom)))
     results = [process_scan(job, settings, workspace) for job in plan.jobs]
     assert not [r.exclusion for r in results if r.exclusion]
     names = [r.artefact for r in results]

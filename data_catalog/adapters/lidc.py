@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from data_catalog.spec import DatasetSpec
-    from lungpipe.dicom.index import SeriesTable
+    from lungpipe.dicom.series import SeriesTable
 
 
 def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotations:

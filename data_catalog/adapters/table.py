@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from data_catalog.spec import DatasetSpec
-    from lungpipe.dicom.index import Series, SeriesTable
+    from lungpipe.dicom.series import Series, SeriesTable
     from lungpipe.geometry import Triple
 
 COLUMNS = (
     "patient_id", "nodule_id", "series_uid", "x", "y", "z", "width_mm", "height_mm", "depth_mm", "diameter_mm",
-    "malignant", "split", "frame", "mask",
+    "malignant", "split", "frame", "mask", "roi",
 )  # fmt: skip
 _LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "benign": 0, "malignant": 1, "false": 0, "true": 1}
 
@@ -31,7 +31,9 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
 
     Coordinates are LPS mm unless the column ``frame`` or the data set says ``ras`` or ``voxel`` (x, y, z index).
     Sides are ``width_mm`` (x), ``height_mm`` (y), ``depth_mm`` (z), or ``diameter_mm`` for all three; a row with
-    neither is a seed point, a row with ``mask`` needs no centre.
+    neither is a seed point. A row with ``mask`` needs no centre: the path, from the table's folder, of a DICOM SEG, an RT
+    structure set, or an image (NIfTI, NRRD, MetaImage) on the grid of the scan. ``roi`` says which ROI or segment of it,
+    by name or number, or which value of an image; it may be empty where there is only one.
 
     Raises
     ------
@@ -94,6 +96,7 @@ def _nodule(
         malignant=_LABELS[label],
         split=row.get("split") or None,
         mask_path=path.parent / mask if mask else None,
+        mask_roi=(row.get("roi") or None) if mask else None,
     )
 
 
@@ -103,7 +106,7 @@ def _series_of(row: dict[str, str], known: dict[str, Series], by_patient: dict[s
         scan = known.get(name) or known.get(volume_stem(name))
         if scan is None:
             raise AnnotationError("series_not_found", "the annotated series is not among the indexed images")
-        if scan.headers and scan.patient_id != row["patient_id"]:
+        if not scan.is_volume_file and scan.patient_id != row["patient_id"]:
             raise AnnotationError("patient_differs", "the annotated series belongs to another patient by its headers")
         return scan
     scans = by_patient.get(row["patient_id"], [])

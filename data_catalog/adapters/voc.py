@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from data_catalog.spec import DatasetSpec
-    from lungpipe.dicom.index import Series, SeriesTable
+    from lungpipe.dicom.series import Series, SeriesTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,238 +1,283 @@
-"""Index an archive: read headers only and group the files into series."""
+"""Index an archive: read headers only, of what is new or changed, and group the images into stacks."""
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pydicom
 import SimpleITK as sitk
-from pydicom.config import disable_value_validation
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
 
-from lungpipe.errors import DatasetError, Exclusion, GeometryError
+from lungpipe.dicom.archive import Folder, Mark, walk
+from lungpipe.dicom.header import parse_header
+from lungpipe.dicom.memory import Memory, pack_headers, remember, unpack_headers
+from lungpipe.dicom.series import Header, Series, SeriesTable
+from lungpipe.dicom.source import VOLUME_SUFFIXES, Source, open_each
+from lungpipe.dicom.stack import assemble
+from lungpipe.dicom.twins import settle
+from lungpipe.errors import DatasetError, Exclusion
 from lungpipe.geometry import Geometry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
-SIMULATED_IMAGE_TYPE = "SIMULATED"
+#: Files whose headers are read in one go.
+FILES_A_BATCH = 250
+#: A batch that failed is cut into so many, down to single files.
+CUTS = 16
 
-#: Header attributes that are read: geometry, identity, and what the series table reports.
-TAGS = [
-    "SOPInstanceUID", "SOPClassUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SliceThickness",
-    "RescaleSlope", "RescaleIntercept", "Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "KVP",
-    "XRayTubeCurrent",
-]  # fmt: skip
+#: One file's reading: folder, name, kind ("image", "volume", "other", "error", "gone"), found, its (patient, series) keys.
+Reading = tuple[str, str, str, str, list[tuple[str, str]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the index keeps of one DICOM file; nothing here leaves ingestion unpseudonymised."""
-
-    path: str
-    sop_uid: str
-    patient_id: str
-    study_uid: str
-    series_uid: str
-    modality: str
-    image_type: tuple[str, ...]
-    position_mm: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    pixel_spacing_mm: tuple[float, ...] | None
-    size: tuple[int, int]
-    has_rescale: bool
-    scanner: tuple[tuple[str, str | float | None], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One series: its files in order along the slice normal, and its grid if it has one.
-
-    Identifiers are the archive's own: they stay in memory and pass through
-    :class:`lungpipe.dicom.pseudonymise.Pseudonymiser` before anything is written.
-    """
-
-    patient_id: str
-    study_uid: str
-    series_uid: str
-    modality: str
-    files: tuple[str, ...]
-    sop_uids: tuple[str, ...]
-    headers: tuple[Header, ...] = ()
-    geometry: Geometry | None = None
-    scanner: dict[str, str | float | None] = field(default_factory=dict)
-    simulated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesTable:
-    """The result of indexing: series, and files that could not be indexed."""
-
-    series: tuple[Series, ...]
-    exclusions: tuple[Exclusion, ...] = ()
-
-    def by_uid(self) -> dict[str, Series]:
-        """Series by series instance UID (or file stem, for a volume file)."""
-        return {s.series_uid: s for s in self.series}
+def one_after_another(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Apply ``function`` here and now."""
+    yield from enumerate(map(function, items))
 
 
 def index_series(root: Path) -> SeriesTable:
-    """Index every DICOM, NIfTI, NRRD and MetaImage file below a folder.
-
-    Parameters
-    ----------
-    root : Path
-        Folder of any tree shape.
+    """Index every DICOM, NIfTI, NRRD and MetaImage file below a folder or in a zip archive, in this process.
 
     Raises
     ------
     DatasetError
         If the folder is missing or holds no image.
     """
-    return group_headers(*read_headers(list_files(root)), root=root)
+    with remember(None) as memory:
+        return index_archive(root, memory, one_after_another)
 
 
-def list_files(root: Path) -> list[str]:
-    """Every regular file below ``root``, sorted, without following links to folders.
+def index_archive(
+    root: Path, memory: Memory, mapper: Any, on_files: Callable[[int, int], None] | None = None
+) -> SeriesTable:
+    """Bring the memory of an archive up to date and return its series.
 
-    Raises
-    ------
-    DatasetError
-        If ``root`` is not a folder.
-    """
-    if not root.is_dir():
-        raise DatasetError(f"the image folder {root} does not exist; set cohort.dicom to the folder of the scans")
-    return sorted(str(Path(folder) / name) for folder, _, names in os.walk(root) for name in names)
-
-
-def read_headers(paths: Iterable[str]) -> tuple[list[Header | Series], list[Exclusion]]:
-    """Read the headers of the images among ``paths``; other files are passed over.
+    Parameters
+    ----------
+    root : Path
+        Folder of any tree shape, or a zip archive.
+    memory : Memory
+        Of this archive.
+    mapper : callable
+        ``mapper(function, items)`` yields ``(position, result)`` in any order; in place of a result an
+        :class:`~lungpipe.errors.Exclusion` says why there is none.
+    on_files : callable, optional
+        Called with the numbers of files read since the last call, and of all that are to be read.
 
     Returns
     -------
-    found : list of Header or Series
-        A header a DICOM file, a complete series a volume file.
-    exclusions : list of Exclusion
-        Files that begin as images and cannot be read.
-    """
-    found: list[Header | Series] = []
-    exclusions: list[Exclusion] = []
-    for path in paths:
-        try:
-            item = _read_volume_header(path) if path.lower().endswith(VOLUME_SUFFIXES) else _read_dicom_header(path)
-        except (OSError, ValueError, RuntimeError, InvalidDicomError, AttributeError, KeyError, GeometryError) as error:
-            reason = type(error).__name__
-            message = f"a file's header could not be read ({reason}); copy the file again from its source or remove it"
-            exclusions.append(Exclusion("index", "unreadable_header", message))
-            continue
-        if item is not None:
-            found.append(item)
-    return found, exclusions
-
-
-def group_headers(found: Sequence[Header | Series], exclusions: Sequence[Exclusion] = (), *, root: Path) -> SeriesTable:
-    """Group headers into series, slices in order of position along the slice normal.
+    SeriesTable
+        Series without their headers; see :func:`headers_of`.
 
     Raises
     ------
     DatasetError
-        If nothing was found, or two volume files share a name.
+        If the folder is missing or holds no image, or two volume files share a name.
     """
-    volumes = [item for item in found if isinstance(item, Series)]
-    groups: dict[str, list[Header]] = defaultdict(list)
-    for item in found:
-        if isinstance(item, Header):
-            groups[item.series_uid].append(item)
-    series = volumes + [_assemble(headers) for headers in groups.values()]
+    known = memory.folders()
+    changed: list[tuple[Folder, bytes]] = []
+    exclusions: list[Exclusion] = []
+    touched: set[tuple[str, str]] = set()
+    seen = set()
+    for folder in walk(root):
+        seen.add(folder.path)
+        exclusions += folder.exclusions
+        digest = _digest(folder.files)
+        if known.get(folder.path) != digest:
+            changed.append((folder, digest))
+    for path in known.keys() - seen:
+        touched |= memory.forget_folder(path)
+    sources, marks = _to_read(memory, changed, touched)
+    gone: set[str] = set()
+    for readings in _read(sources, mapper, on_files):
+        touched |= memory.add_files(r for r in readings if r[2] != "gone")
+        gone |= {r[0] for r in readings if r[2] == "gone"}
+        exclusions += [Exclusion("index", "file_gone", r[3], file=_path(r)) for r in readings if r[2] == "gone"]
+    for folder, digest in changed:
+        memory.set_folder(
+            folder, b"" if folder.path in gone else digest, [] if folder.path in gone else marks[folder.path]
+        )
+    _assemble(memory, touched, mapper)
+    memory.save()
+    n_files = memory.count_files() + len(exclusions)
+    exclusions += [Exclusion("index", code, message, file=path) for code, message, path in memory.errors()]
+    series = [stack for stack, _ in memory.stacks()]
     if not series:
         raise DatasetError(
-            f"no DICOM, NIfTI or NRRD image found below {root} ({len(exclusions)} unreadable files); "
-            "set cohort.dicom to the folder of the scans"
+            f"no DICOM, NIfTI or NRRD image found below {root} ({len(exclusions)} files could not be read); "
+            "set it to the folder (or zip archive) of the scans"
         )
-    names = [s.series_uid for s in series]
-    if len(set(names)) < len(names):
-        raise DatasetError(f"two volume files below {root} share a name; names identify series, so make them unique")
-    return SeriesTable(tuple(sorted(series, key=lambda s: (s.patient_id, s.series_uid))), tuple(exclusions))
+    _refuse_shared_names(series, root)
+    return SeriesTable(tuple(series), tuple(exclusions), tuple(memory.others().items()), n_files)
 
 
-def _read_dicom_header(path: str) -> Header | None:
-    with Path(path).open("rb") as stream:
-        if stream.read(132)[128:] != b"DICM":
-            return None
-    tags: list[Any] = list(TAGS)
-    with disable_value_validation():  # its warnings quote values, and values identify patients
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        return _header_of(path, dataset)
+def headers_of(memory: Memory, series: Series) -> Series:
+    """The same stack with its headers."""
+    wanted = {file: i for i, file in enumerate(series.files)}
+    found: dict[int, Header] = {}
+    for kind, text in memory.found(series.patient_id, series.series_uid):
+        if kind == "image":
+            for header in _unpack(text):
+                if header.source in wanted:
+                    found[wanted[header.source]] = header
+    return replace(series, headers=tuple(found[i] for i in range(len(found))))
 
 
-def _header_of(path: str, dataset: pydicom.FileDataset) -> Header | None:
-    kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    if kind == MediaStorageDirectoryStorage:
-        return None
-    if not dataset.get("SeriesInstanceUID") or (kind == CTImageStorage and "Rows" not in dataset):
-        raise ValueError("a DICOM file without the attributes that every one of its kind has")
-    if "Rows" not in dataset:
-        return None  # structured reports, structure sets: not an image
-
-    def numbers(name: str) -> tuple[float, ...] | None:
-        value = dataset.get(name)
-        return None if value is None else tuple(float(v) for v in value)
-
-    def number(name: str) -> float | None:
-        value = dataset.get(name)
-        return None if value in (None, "") else float(value)
-
-    def text(name: str) -> str:
-        value = dataset.get(name)
-        if value is None:
-            return ""
-        return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "/".join(map(str, value))
-
-    scanner: dict[str, str | float | None] = {
-        "manufacturer": text("Manufacturer"),
-        "model": text("ManufacturerModelName"),
-        "kernel": text("ConvolutionKernel"),
-        "kvp": number("KVP"),
-        "tube_current_ma": number("XRayTubeCurrent"),
-        "slice_thickness_mm": number("SliceThickness"),
-    }
-    return Header(
-        path=path,
-        sop_uid=text("SOPInstanceUID"),
-        patient_id=text("PatientID"),
-        study_uid=text("StudyInstanceUID"),
-        series_uid=text("SeriesInstanceUID"),
-        modality=text("Modality"),
-        image_type=tuple(str(v) for v in dataset.get("ImageType") or ()),
-        position_mm=numbers("ImagePositionPatient"),
-        orientation=numbers("ImageOrientationPatient"),
-        pixel_spacing_mm=numbers("PixelSpacing"),
-        size=(int(dataset.Rows), int(dataset.Columns)),
-        has_rescale="RescaleSlope" in dataset and "RescaleIntercept" in dataset,
-        scanner=tuple(scanner.items()),
-    )
+def _digest(files: list[Mark]) -> bytes:
+    return hashlib.blake2b(repr(files).encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def _read_volume_header(path: str) -> Series | None:
+def _path(reading: Reading) -> str:
+    return str(Path(reading[0]) / reading[1])
+
+
+def _to_read(
+    memory: Memory, changed: list[tuple[Folder, bytes]], touched: set[tuple[str, str]]
+) -> tuple[list[tuple[str, Source]], dict[str, list[Mark]]]:
+    """Files that are new or not as they were, and the marks of all files of the folders that changed."""
+    sources = []
+    marks = {}
+    for folder, _ in changed:
+        before = memory.marks(folder.path)
+        now = {mark[0]: mark for mark in folder.files}
+        touched |= memory.forget_files(folder.path, [n for n, mark in before.items() if now.get(n) != mark])
+        sources += [(folder.path, folder.source(n)) for n, mark in now.items() if before.get(n) != mark]
+        marks[folder.path] = folder.files
+    return sources, marks
+
+
+def _read(
+    sources: list[tuple[str, Source]], mapper: Any, on_files: Callable[[int, int], None] | None
+) -> Iterator[list[Reading]]:
+    """Read headers batch by batch; a batch that fails is cut up until the file is found that does it."""
+    batches = [sources[i : i + FILES_A_BATCH] for i in range(0, len(sources), FILES_A_BATCH)]
+    while batches:
+        again = []
+        for position, outcome in mapper(read_headers, batches):
+            batch = batches[position]
+            if isinstance(outcome, Exclusion) and len(batch) > 1:
+                size = -(-len(batch) // CUTS)
+                again += [batch[i : i + size] for i in range(0, len(batch), size)]
+                continue
+            if on_files is not None:
+                on_files(len(batch), len(sources))
+            if isinstance(outcome, Exclusion):
+                folder, source = batch[0]
+                yield [_failed(folder, source, outcome)]
+            else:
+                yield outcome
+        batches = again
+
+
+def read_headers(batch: Sequence[tuple[str, Source]]) -> list[Reading]:
+    """Read the headers of some files.
+
+    Parameters
+    ----------
+    batch : sequence of (str, Source)
+        Folder (or zip archive) and file.
+
+    Returns
+    -------
+    list of (folder, name, kind, found, series)
+        Rows for :meth:`lungpipe.dicom.memory.Memory.add_files`; kind ``"gone"`` marks a file that is there no more.
+    """
+    readings = []
+    sources = [source for _, source in batch]
+    for (folder, source), (read, error) in zip(batch, open_each(sources), strict=True):
+        try:
+            readings.append(_read_one(folder, source, read, error))
+        except FileNotFoundError:
+            message = "a file went away while the archive was read; restore it and index again"
+            readings.append(_reading(folder, source, "gone", message))
+        except Exception as failure:  # noqa: BLE001  hostile headers may raise anything; its words may name a patient
+            code = "unreadable_file" if isinstance(failure, PermissionError) else "unreadable_header"
+            message = (
+                f"a file's header could not be read ({type(failure).__name__}); "
+                "copy the file again from its source or remove it"
+            )
+            readings.append(_reading(folder, source, "error", json.dumps([code, message, _where(source)])))
+    return readings
+
+
+def _failed(folder: str, source: Source, why: Exclusion) -> Reading:
+    return _reading(folder, source, "error", json.dumps([why.code, why.message, _where(source)]))
+
+
+def _read_one(folder: str, source: Source, read: Callable[[int], bytes], error: Exception | None) -> Reading:
+    if error is not None:
+        raise error
+    if not source.entry and source.path.lower().endswith(VOLUME_SUFFIXES):
+        stem = volume_stem(source.path)
+        return _reading(folder, source, "volume", _volume_grid(source.path), [(stem, stem)])
+    found = parse_header(source, read)
+    if not isinstance(found, list):
+        return _reading(folder, source, "other", found or "not DICOM")
+    if not found:
+        raise ValueError("a multi-frame image without frames")
+    text = json.dumps([source.path, source.entry, pack_headers(found)])
+    return _reading(folder, source, "image", text, sorted({(h.patient_id, h.series_uid) for h in found}))
+
+
+def _reading(
+    folder: str, source: Source, kind: str, found: str, series: list[tuple[str, str]] | None = None
+) -> Reading:
+    return folder, source.entry or Path(source.path).name, kind, found, series or []
+
+
+def _where(source: Source) -> str:
+    return f"{source.path}/{source.entry}" if source.entry else source.path
+
+
+def _unpack(text: str) -> list[Header]:
+    path, entry, headers = json.loads(text)
+    return unpack_headers(headers, Source(path, entry))
+
+
+def _assemble(memory: Memory, touched: set[tuple[str, str]], mapper: Any) -> None:
+    """Make the stacks of every series that gained, lost or changed a file."""
+    doubtful: list[Series] = []
+    for patient, series_uid in sorted(touched):
+        stacks: list[Series] = []
+        headers: list[Header] = []
+        for kind, text in memory.found(patient, series_uid):
+            if kind == "image":
+                headers += [h for h in _unpack(text) if (h.patient_id, h.series_uid) == (patient, series_uid)]
+            else:
+                stacks.append(replace(_volume_series(series_uid, text), stack=len(stacks) + 1))
+        if headers:
+            memory.add_terms({term for h in headers for term in h.identity})
+            stacks += assemble(headers)
+        memory.set_stacks(patient, series_uid, stacks)
+        doubtful += [replace(stack, headers=()) for stack in stacks if stack.twins]
+    for position, outcome in mapper(settle, [stack.twins for stack in doubtful]):
+        stack = doubtful[position]
+        codes = ("conflicting_slice",) if isinstance(outcome, Exclusion) else outcome
+        memory.set_stack(replace(stack, codes=tuple(sorted({*stack.codes, *codes}))))
+
+
+def _volume_series(stem: str, text: str) -> Series:
+    path, shape, spacing_mm, origin_mm, direction = json.loads(text)
+    geometry = Geometry(tuple(shape), tuple(spacing_mm), tuple(origin_mm), tuple(direction))
+    return Series(stem, stem, stem, "CT", (Source(path),), (stem,), geometry=geometry)
+
+
+def _volume_grid(path: str) -> str:
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     reader.ReadImageInformation()
     if reader.GetDimension() != 3:
         raise ValueError("a volume file must hold one 3-D image")
-    x, y, z = reader.GetSize()
-    dx, dy, dz = reader.GetSpacing()
-    ox, oy, oz = reader.GetOrigin()
-    geometry = Geometry((z, y, x), (dz, dy, dx), (ox, oy, oz), tuple(reader.GetDirection()))
-    stem = volume_stem(path)
-    return Series(stem, stem, stem, "CT", (path,), (stem,), geometry=geometry)
+    direction = reader.GetDirection()
+    grid = Geometry(reader.GetSize()[::-1], reader.GetSpacing()[::-1], reader.GetOrigin(), direction)
+    return json.dumps([path, grid.shape, grid.spacing_mm, grid.origin_mm, grid.direction])
+
+
+def _refuse_shared_names(series: list[Series], root: Path) -> None:
+    if any(s.is_volume_file and s.stack > 1 for s in series):
+        raise DatasetError(f"two volume files below {root} share a name; names identify series, so make them unique")
 
 
 def volume_stem(path: str) -> str:
@@ -242,55 +287,3 @@ def volume_stem(path: str) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
-
-
-def _assemble(headers: list[Header]) -> Series:
-    normal = _normal(headers[0])
-    if normal is None or any(h.position_mm is None for h in headers):
-        ordered = sorted(headers, key=lambda h: h.path)
-    else:
-        ordered = sorted(headers, key=lambda h: (float(np.dot(normal, h.position_mm or ())), h.sop_uid))
-    first = ordered[0]
-    return Series(
-        patient_id=first.patient_id,
-        study_uid=first.study_uid,
-        series_uid=first.series_uid,
-        modality=first.modality,
-        files=tuple(h.path for h in ordered),
-        sop_uids=tuple(h.sop_uid for h in ordered),
-        headers=tuple(ordered),
-        geometry=_stack_geometry(ordered),
-        scanner=dict(first.scanner),
-        simulated=any(SIMULATED_IMAGE_TYPE in h.image_type for h in headers),
-    )
-
-
-def _normal(header: Header) -> np.ndarray[Any, Any] | None:
-    if header.orientation is None or len(header.orientation) != 6:
-        return None
-    return np.cross(header.orientation[:3], header.orientation[3:])
-
-
-def _stack_geometry(ordered: list[Header]) -> Geometry | None:
-    """Grid of a stack of slices, DICOM PS3.3 C.7.6.2.1.1; None where the headers do not define one."""
-    first, last = ordered[0], ordered[-1]
-    normal = _normal(first)
-    if normal is None or first.position_mm is None or last.position_mm is None or first.pixel_spacing_mm is None:
-        return None
-    if len(ordered) < 2:
-        return None
-    depth = [float(np.dot(normal, h.position_mm)) for h in ordered if h.position_mm is not None]
-    spacing_z_mm = float(np.median(np.diff(depth)))
-    row_dir, column_dir = np.asarray(first.orientation[:3]), np.asarray(first.orientation[3:])  # type: ignore[index]
-    matrix = np.stack([row_dir, column_dir, normal], axis=1)
-    spacing_y_mm, spacing_x_mm = first.pixel_spacing_mm
-    ox, oy, oz = first.position_mm
-    try:
-        return Geometry(
-            (len(ordered), *first.size),
-            (spacing_z_mm, spacing_y_mm, spacing_x_mm),
-            (ox, oy, oz),
-            tuple(matrix.ravel().tolist()),
-        )
-    except GeometryError:
-        return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from lungpipe.errors import DatasetError
 
 KEY_VARIABLE = "LUNGPIPE_KEY_FILE"
-_PREFIX = {"patient": "P", "study": "T", "series": "S", "instance": "I", "nodule": "N"}
+_PREFIX = {"patient": "P", "study": "T", "series": "S", "instance": "I", "nodule": "N", "file": "F"}
 _LENGTH = 12  # base-32 digits: 60 bits, one accidental clash in a million names has odds of 4e-7
 _MIN_KEY_BYTES = 16
 
@@ -38,7 +38,7 @@ class Pseudonymiser:
         Parameters
         ----------
         kind : str
-            ``"patient"``, ``"study"``, ``"series"``, ``"instance"`` or ``"nodule"``.
+            ``"patient"``, ``"study"``, ``"series"``, ``"instance"``, ``"nodule"`` or ``"file"`` (a path).
         identifier : str
             As the archive or annotation file has it. Empty stays empty.
         """
@@ -50,6 +50,17 @@ class Pseudonymiser:
             known = f"{_PREFIX[kind]}-{base64.b32encode(digest).decode()[:_LENGTH]}"
             self._seen[kind, identifier] = known
         return known
+
+    def uid(self, uid: str) -> str:
+        """Return the UID that takes the place of another, under the root for UUIDs (DICOM PS3.5 B.2).
+
+        Its number is the first 128 bits of HMAC-SHA-256, so references between files still meet after each file was
+        treated alone, in any run. It is not kept for the table: an archive has millions. Empty stays empty.
+        """
+        if not uid:
+            return ""
+        digest = hmac.new(self.key, f"uid\0{uid}".encode(), hashlib.sha256).digest()
+        return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
     @property
     def fingerprint(self) -> str:

@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
 
+from lungpipe.dicom.decode import decode
+from lungpipe.dicom.image import open_image
+from lungpipe.dicom.source import VOLUME_SUFFIXES, Source, read_each
+from lungpipe.dicom.volume_file import is_whole, read_volume_file
 from lungpipe.errors import DatasetError, DicomError
 from lungpipe.geometry import Geometry
 from lungpipe.volume import PADDING_HU, CTVolume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from numpy.typing import NDArray
 
+    from lungpipe.dicom.image import Image
+
 #: Stage version: part of the name of every artefact made from what is read here.
-VERSION = "1"
+VERSION = "2"
+#: Voxels of the largest volume that is read: 2048 slices of 1024 x 1024.
+MAX_VOXELS = 2**31
+#: What reading a file, or an entry of a zip archive, may raise.
+_UNREADABLE = (OSError, BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, KeyError, ValueError)
 
 
-def read_volume(files: Sequence[str], geometry: Geometry) -> CTVolume:
-    """Read one volume as int16 HU; values below -1024 (scanner padding) become -1024.
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """How many voxels were set to -1024 HU.
 
     Parameters
     ----------
-    files : sequence of str
+    declared : int
+        Those that the header declares as padding.
+    undeclared : int
+        Others below -1024 HU, and those that were no number.
+    """
+
+    declared: int = 0
+    undeclared: int = 0
+
+    def __add__(self, other: Padding) -> Padding:
+        return Padding(self.declared + other.declared, self.undeclared + other.undeclared)
+
+
+def read_volume(files: Sequence[Source | str | Path], geometry: Geometry) -> CTVolume:
+    """Read one volume as int16 HU; see :func:`read_with_padding`."""
+    return read_with_padding(files, geometry)[0]
+
+
+def read_with_padding(files: Sequence[Source | str | Path], geometry: Geometry) -> tuple[CTVolume, Padding]:
+    """Read one volume as int16 HU, padding set to -1024, and count the padding.
+
+    Stored values become HU by each slice's (or frame's) own slope and intercept (DICOM PS3.3 C.11.1), rounded to the
+    nearest integer.
+
+    Parameters
+    ----------
+    files : sequence of Source, str or Path
         DICOM slices in the order of the z index, or one NIfTI/NRRD/MetaImage file.
     geometry : Geometry
         The grid that the index found.
@@ -35,54 +75,126 @@ def read_volume(files: Sequence[str], geometry: Geometry) -> CTVolume:
     Raises
     ------
     DicomError
-        If a file cannot be read or decoded, or its pixels do not fit the grid.
+        ``unreadable_pixels`` if a file is gone, damaged or does not fit the grid, ``missing_decoder`` if nothing
+        installed decodes it, ``missing_rescale``, ``wrong_photometric`` or ``wrong_bits`` if its values are not HU.
     """
-    if len(files) == 1:
-        hu = _read_volume_file(files[0])
+    if np.prod(geometry.shape, dtype=np.float64) > MAX_VOXELS:
+        raise DicomError("unreadable_pixels", f"a volume of {geometry.shape} voxels is no CT; its headers are wrong")
+    sources = [file if isinstance(file, Source) else Source(str(file)) for file in files]
+    if len(sources) == 1 and sources[0].path.lower().endswith(VOLUME_SUFFIXES):
+        hu, padding = _read_volume_file(sources[0].path, geometry)
+    elif len(sources) == geometry.shape[0]:
+        hu, padding = _read_slices(sources, geometry)
     else:
-        hu = np.empty(geometry.shape, dtype=np.int16)
-        for k, path in enumerate(files):
-            hu[k] = _read_slice(path, k, geometry.shape[1:])
-    if hu.shape != geometry.shape:
-        raise DicomError("size_changed", f"the header announces {geometry.shape} voxels, the pixels have {hu.shape}")
-    np.maximum(hu, np.int16(PADDING_HU), out=hu)
-    return CTVolume(hu, geometry)
+        raise DicomError("unreadable_pixels", f"{len(sources)} files for {geometry.shape[0]} slices; index again")
+    return CTVolume(hu, geometry), padding
 
 
-def _read_slice(path: str, k: int, shape: tuple[int, int]) -> NDArray[np.int16]:
-    try:
-        dataset = pydicom.dcmread(path)
-        stored = dataset.pixel_array
-    except Exception as error:
-        raise DicomError(
-            "unreadable_pixels",
-            f"slice {k + 1} could not be decoded ({type(error).__name__}); the file is damaged or truncated: "
-            "copy it again from its source",
-        ) from error
-    if stored.shape != shape:
-        raise DicomError("unreadable_pixels", f"slice {k + 1} holds {stored.shape} pixels, expected {shape}")
-    slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-    if slope == 1.0 and intercept.is_integer():
-        return np.clip(stored.astype(np.int32) + int(intercept), -32768, 32767).astype(np.int16)
-    return _to_int16(stored * slope + intercept)
+def images_of(sources: Sequence[Source], size: tuple[int, int] | None = None) -> Iterator[tuple[Image, int]]:
+    """Open the DICOM image of each source in turn, without decoding it; a multi-frame file is opened once in a row.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    size : tuple of int, optional
+        Rows and columns that each image must have.
+
+    Yields
+    ------
+    image : Image
+    frame : int
+        Which of its frames the source names.
+
+    Raises
+    ------
+    DicomError
+        If a file is gone, damaged or of another size; the message says which slice.
+    """
+    contents = read_each(sources)
+    last: Source | None = None
+    for k, source in enumerate(sources):
+        try:
+            content = next(contents)
+            if source.file != last:
+                image = open_image(content, size)
+        except DicomError as error:
+            raise _in_slice(k, error) from error
+        except _UNREADABLE as error:
+            raise _in_slice(k, _unreadable(error)) from error
+        if source.frame < 0 and len(image.frames) != 1:
+            message = f"the file holds {len(image.frames)} frames, expected one; it is no multi-frame CT"
+            raise _in_slice(k, DicomError("unreadable_pixels", message))
+        last = source.file
+        yield image, max(source.frame, 0)
 
 
-def _read_volume_file(path: str) -> NDArray[np.int16]:
-    try:
-        image = sitk.ReadImage(path)
-    except RuntimeError as error:
-        raise DicomError(
-            "unreadable_pixels", "the volume file could not be decoded; it is damaged or truncated"
-        ) from error
+def _unreadable(error: Exception) -> DicomError:
+    if isinstance(error, FileNotFoundError):
+        return DicomError("unreadable_pixels", "a file is gone; restore it and index again")
+    return DicomError("unreadable_pixels", f"a file could not be read ({type(error).__name__}); copy it again")
+
+
+def _in_slice(k: int, error: DicomError) -> DicomError:
+    return DicomError(error.code, f"slice {k + 1}: {error.message}")
+
+
+def _read_slices(sources: Sequence[Source], geometry: Geometry) -> tuple[NDArray[np.int16], Padding]:
+    hu: NDArray[np.int16] | None = None
+    padding = Padding()
+    for k, (image, frame) in enumerate(images_of(sources, geometry.shape[1:])):
+        try:
+            values, found = slice_hu(image, frame)
+        except DicomError as error:
+            raise _in_slice(k, error) from error
+        if hu is None:  # not before one slice was decoded: what a hostile header announces costs nothing
+            hu = np.empty(geometry.shape, dtype=np.int16)
+        hu[k] = values
+        padding += found
+    if hu is None:
+        raise DicomError("unreadable_pixels", "the series has no slices; index again")
+    return hu, padding
+
+
+def slice_hu(image: Image, frame: int) -> tuple[NDArray[np.int16], Padding]:
+    """HU of one decoded frame, shape (rows, columns), padding set to -1024.
+
+    Raises
+    ------
+    DicomError
+        As :func:`read_with_padding`.
+    """
+    if image.samples != 1 or image.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise DicomError("wrong_photometric", "expected one grey value a pixel (MONOCHROME2); colours are not HU")
+    stored, declared = decode(image, frame)
+    if (rescale := image.rescale[frame]) is None:
+        raise DicomError("missing_rescale", "rescale slope or intercept is missing, zero or no number")
+    slope, intercept = rescale
+    if slope == 1.0 and intercept.is_integer() and abs(intercept) < 2**20 and stored.itemsize <= 2:
+        values = np.clip(stored.astype(np.int32) + int(intercept), -32768, 32767).astype(np.int16)
+    else:
+        values = _to_int16(stored * slope + intercept)
+    count = int(np.count_nonzero(declared))
+    if count:
+        values[declared] = PADDING_HU
+    low = values < PADDING_HU
+    values[low] = PADDING_HU
+    return values, Padding(count, int(np.count_nonzero(low)))
+
+
+def _read_volume_file(path: str, geometry: Geometry) -> tuple[NDArray[np.int16], Padding]:
+    image = read_volume_file(path, geometry.shape)
     # Slice by slice: whole, the arithmetic in floating point takes several times the memory of the scan.
     stored = sitk.GetArrayViewFromImage(image)
     hu = np.empty(stored.shape, dtype=np.int16)
+    undeclared = 0
     for k, values in enumerate(stored):
-        hu[k] = _to_int16(values)
-    return hu
+        rounded = _to_int16(values)
+        undeclared += int(np.count_nonzero((rounded < PADDING_HU) | np.isnan(values)))
+        np.maximum(rounded, np.int16(PADDING_HU), out=hu[k])
+    return hu, Padding(undeclared=undeclared)
 
 
-def _to_int16(hu: NDArray[np.generic]) -> NDArray[np.int16]:
+def _to_int16(hu: NDArray[Any]) -> NDArray[np.int16]:
     values = np.nan_to_num(np.asarray(hu, dtype=np.float64), nan=PADDING_HU)
     return np.clip(np.rint(values), -32768, 32767).astype(np.int16)
 
@@ -112,11 +224,14 @@ def read_image(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     if not path.is_file():
         raise DatasetError(f"no image at {path}")
     try:
+        whole = is_whole(str(path))
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise DatasetError(
             f"{path} is not an image that can be read (expected NIfTI, NRRD, MetaImage or DICOM)"
         ) from error
+    if not whole:
+        raise DatasetError(f"{path} is damaged or truncated; copy it again from its source")
     if image.GetDimension() != 3:
         raise DatasetError(f"{path} has {image.GetDimension()} dimensions; expected a 3-D image")
     return sitk.GetArrayFromImage(image), geometry_of(image)

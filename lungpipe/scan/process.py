@@ -8,11 +8,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from lungpipe.dicom import read
-from lungpipe.errors import AnnotationError, CaseError, DatasetError, DicomError, Exclusion, FeatureError, RegionError
+from lungpipe.dicom.masks import mask_kind, read_mask_file, source_uids
+from lungpipe.dicom.source import digest
+from lungpipe.errors import AnnotationError, CaseError, DicomError, Exclusion, FeatureError, RegionError
 from lungpipe.region import expand
 from lungpipe.region.lung import lung_mask
 from lungpipe.scan.rows import PARTS, Rows
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from lungpipe.dicom.rasterise import ContourReport
+    from lungpipe.dicom.source import Source
     from lungpipe.geometry import Geometry
     from lungpipe.nodule import Nodule
     from lungpipe.scan.settings import ScanSettings
@@ -39,7 +44,7 @@ class ScanJob:
     intensities: str
     patient_id: str
     series_uid: str
-    files: tuple[str, ...]
+    files: tuple[Source, ...]
     geometry: Geometry
     nodules: tuple[Nodule, ...]
 
@@ -79,8 +84,8 @@ def process_scan(job: ScanJob, settings: ScanSettings, workspace: Path) -> ScanR
         return ScanResult(job.series_uid, job.patient_id, exclusion=Exclusion.of(error, **who))
 
     try:
-        source = ledger.digest_files(job.files)
-    except OSError as error:
+        source = digest(job.files)
+    except (OSError, RuntimeError, NotImplementedError, BadZipFile) as error:
         message = f"a file of the series could not be read ({type(error).__name__}); check the archive and run again"
         return excluded(DicomError("unreadable_file", message))
     volume_id = ledger.artefact_id("volume", source=source, geometry=job.geometry, who=who, version=read.VERSION)
@@ -121,6 +126,7 @@ def _describe(nodule: Nodule) -> dict[str, Any]:
         "split": nodule.split,
         "raters": [mask.content_id for mask in nodule.raters],
         "mask_sha256": _mask_digest(nodule),
+        "mask_roi": nodule.mask_roi,
     }
 
 
@@ -150,7 +156,7 @@ def _nodules(job: ScanJob, settings: ScanSettings, volume: CTVolume, rows: Rows,
     nodules = []
     for nodule in job.nodules:
         try:
-            located = _with_mask(nodule, volume)
+            located = _with_mask(nodule, volume, job.files)
             nodule_box(volume.frame, located)
             nodules.append(located)
         except CaseError as error:
@@ -190,24 +196,29 @@ def _nodules(job: ScanJob, settings: ScanSettings, volume: CTVolume, rows: Rows,
             clock.lap("features")
 
 
-def _with_mask(nodule: Nodule, volume: CTVolume) -> Nodule:
+def _with_mask(nodule: Nodule, volume: CTVolume, files: tuple[Source, ...]) -> Nodule:
     """The nodule with its mask file read, and centre and size taken from the mask where it has none."""
     raters = nodule.raters
+    reports: list[ContourReport] = []
     if nodule.mask_path is not None:
-        try:
-            voxels, geometry = read.read_image(nodule.mask_path)
-        except DatasetError as error:
-            raise AnnotationError("unreadable_mask", "the annotation's mask file is missing or damaged") from error
-        mismatch = geometry.mismatch(volume.frame)
-        if mismatch:
-            raise AnnotationError("mask_grid_differs", f"the mask file is not on the volume's grid: {mismatch}")
-        raters = (*raters, Mask(np.asarray(voxels != 0), volume.frame))
+        # DICOM names the images that a mask was drawn on.
+        series_uid, sop_uids = source_uids(files if mask_kind(nodule.mask_path) != "image" else ())
+        mask = read_mask_file(
+            nodule.mask_path,
+            volume.frame,
+            roi=nodule.mask_roi,
+            series_uid=series_uid,
+            sop_uids=sop_uids,
+            on_contours=reports.append,
+        )
+        raters = (*raters, mask)
+    nodule = replace(nodule, raters=raters, codes=tuple(code for report in reports for code in report.codes))
     if nodule.centre_mm is not None:
-        return replace(nodule, raters=raters)
+        return nodule
     if not raters or not any(mask.n_voxels for mask in raters):
         raise AnnotationError("empty_annotation", "the annotation's mask holds no voxel")
     bounds = np.asarray([mask.bounds for mask in raters if mask.n_voxels])
     low, high = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
     x, y, z = volume.frame.to_lps((low + high - 1) / 2.0).tolist()
     dz, dy, dx = ((high - low) * np.asarray(volume.frame.spacing_mm)).tolist()
-    return replace(nodule, raters=raters, centre_mm=(x, y, z), size_mm=(dx, dy, dz))
+    return replace(nodule, centre_mm=(x, y, z), size_mm=(dx, dy, dz))

@@ -64,7 +64,7 @@ class Rows:
                 "volume_mm3": mask.volume_mm3,
                 "sphere_diameter_mm": float((6.0 * mask.volume_mm3 / np.pi) ** (1 / 3)),
                 "mean_hu": float(hu.mean()),
-                "codes": "",
+                "codes": ";".join(nodule.codes),
                 "mask_id": mask.content_id,
                 "volume_id": self.volume_id,
                 "source_sha256": self.source_sha256,

@@ -41,17 +41,19 @@ SCHEMAS: Mapping[str, Schema] = {
     "series": Schema(
         {
             **_WHO,
-            "study_uid": "str", "modality": "str", "n_slices": "int64", "rows": "int64", "columns": "int64",
+            "study_uid": "str", "stack": "int64", "modality": "str", "n_slices": "int64", "rows": "int64", "columns": "int64",
             "spacing_z_mm": "float64", "spacing_y_mm": "float64", "spacing_x_mm": "float64",
             "manufacturer": "str", "model": "str", "kernel": "str", "kvp": "float64", "tube_current_ma": "float64",
-            "slice_thickness_mm": "float64", "codes": "str", "verdict": "str", "volume_id": "str",
+            "slice_thickness_mm": "float64", "ctdi_vol_mgy": "float64", "exposure_mas": "float64",
+            "transfer_syntax": "str", "padding_voxels": "int64", "codes": "str", "detail": "str", "verdict": "str",
+            "volume_id": "str",
         },
         ("dataset", "patient_id", "series_uid"),
     ),
     "exclusions": Schema(
         {
             "stage": "str", "intensities": "str", "patient_id": "str", "series_uid": "str", "nodule_id": "str",
-            "code": "str", "message": "str",
+            "file": "str", "code": "str", "message": "str",
         },
         (),
     ),

@@ -3,7 +3,8 @@ import pytest
 
 from data_catalog import list_datasets, load_dataset, read_annotations
 from data_catalog.adapters.voc import Box, join
-from lungpipe.dicom.index import Series, SeriesTable
+from lungpipe.dicom.series import Series, SeriesTable
+from lungpipe.dicom.source import of_paths
 from lungpipe.errors import DatasetError
 from lungpipe.geometry import Geometry
 
@@ -11,7 +12,7 @@ FRAME = Geometry((20, 60, 60), (2.5, 0.8, 0.7), (-100.0, -120.0, -300.0))
 
 
 def volume_file(name: str, frame=FRAME) -> Series:
-    return Series(name, name, name, "CT", (f"{name}.nii.gz",), (name,), geometry=frame)
+    return Series(name, name, name, "CT", of_paths([f"{name}.nii.gz"]), (name,), geometry=frame)
 
 
 SERIES = SeriesTable((volume_file("scan-1"), volume_file("scan-2")))
@@ -120,7 +121,7 @@ VOC = """<annotation><object><name>{name}</name><bndbox><xmin>{x0}</xmin><ymin>{
 
 def dicom_series() -> Series:
     uids = tuple(f"1.2.{k}" for k in range(FRAME.shape[0]))
-    return Series("A1", "st", "se", "CT", tuple(f"{u}.dcm" for u in uids), uids, geometry=FRAME)
+    return Series("A1", "st", "se", "CT", of_paths(f"{u}.dcm" for u in uids), uids, geometry=FRAME)
 
 
 def test_slice_boxes_become_one_lesion(tmp_path):

@@ -28,6 +28,19 @@ def test_pseudonym_is_hmac_sha256():
     assert Pseudonymiser(b"k" * 32)("patient", "Jane") == "P-" + base64.b32encode(outer).decode()[:12]
 
 
+def test_uid_is_128_bits_of_hmac_under_the_uuid_root():
+    """A UID becomes 2.25. and the number of the first 128 bits of RFC 2104's HMAC, the same for the same key alone."""
+    key = (b"k" * 32).ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(b ^ 0x36 for b in key) + b"uid\x001.2.840.1").digest()
+    outer = hashlib.sha256(bytes(b ^ 0x5C for b in key) + inner).digest()
+    uid = Pseudonymiser(b"k" * 32).uid("1.2.840.1")
+    assert uid == f"2.25.{int(outer[:16].hex(), 16)}"
+    assert len(uid) <= 64  # PS3.5 section 9.1
+    assert uid != Pseudonymiser(b"l" * 32).uid("1.2.840.1")
+    assert uid != Pseudonymiser(b"k" * 32).uid("1.2.840.2")
+    assert Pseudonymiser(b"k" * 32).uid("") == ""
+
+
 def test_key_is_made_once_outside_any_workspace(tmp_path, monkeypatch):
     """Without a key one is made in the user's configuration folder, readable by the user alone, and then kept."""
     monkeypatch.delenv("LUNGPIPE_KEY_FILE")

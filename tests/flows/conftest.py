@@ -59,8 +59,9 @@ def write_cohort(folder: Path, make_ct, dicom_writer, *, broken: bool) -> SmallC
         x, y, z = centre
         add("Outside", volume, (x + 300, y, z), 0)
         add("Gap", volume, centre, 0, skip=(9,))
-        flat = CTVolume(np.full(volume.shape, -850, np.int16), volume.frame)
-        add("Constant", flat, centre, 0)
+        flat = np.full(volume.shape, -850, np.int16)
+        flat[:, :, :8] = 40  # a wall far from the nodule: the image is a plausible CT
+        add("Constant", CTVolume(flat, volume.frame), centre, 0)
         add("Truncated", volume, centre, 0)
         victim = sorted((folder / "dicom" / "Truncated").iterdir())[7]
         victim.write_bytes(victim.read_bytes()[:-100])

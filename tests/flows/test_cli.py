@@ -78,9 +78,14 @@ def test_index_writes_pseudonymous_tables(lungpipe, broken_cohort, tmp_path):
     """`lungpipe index` writes one row a series with its codes, under pseudonyms, and counts them."""
     status, out, _ = lungpipe("index", broken_cohort.folder / "dicom", "--workspace", tmp_path, "--json")
     assert status == 0
-    assert json.loads(out) == {"series": 12, "accepted": 11, "exclusions": {"missing_slice": 1}}
+    found = json.loads(out)
+    assert (found["series"], found["quarantine"], found["accept"] + found["warn"]) == (12, 2, 10)
+    assert found["codes"]["missing_slice"] == found["codes"]["unreadable_pixels"] == 1
+    assert found["files"] == {}
     series = pd.read_parquet(tmp_path / "tables" / "series.parquet")
-    assert series.loc[series["verdict"] == "quarantine", "codes"].tolist() == ["missing_slice"]
+    bad = series.loc[series["verdict"] == "quarantine", "codes"]
+    assert sorted(bad) == ["missing_slice", "unreadable_pixels"]
+    assert (tmp_path / "report" / "curation.html").is_file()
     assert series["patient_id"].str.startswith("P-").all()
 
 

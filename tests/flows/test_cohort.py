@@ -7,7 +7,7 @@ import pytest
 from data_catalog import load_dataset
 from flows.cohort import cohort, plan_run
 from flows.config import load_config
-from lungpipe.dicom.index import index_series
+from lungpipe.curate import curate_folder
 from lungpipe.errors import DatasetError
 
 
@@ -48,7 +48,7 @@ def test_every_bad_case_is_excluded_with_its_code(run):
         ("quality", "series_quarantined"),
         ("segment", "constant_region"),
         ("segment", "no_annotated_mask"),
-        ("read", "unreadable_pixels"),
+        ("quality", "unreadable_pixels"),
     }
     assert (found["message"].str.len() > 20).all()
 
@@ -64,7 +64,9 @@ def test_sound_cases_have_every_row(run):
     assert values.notna().all().all()
     nodules = table(workspace, "nodules")
     assert nodules["volume_mm3"].between(350, 1200).all()
-    assert (table(workspace, "series")["verdict"] == "accept").sum() == 11
+    verdicts = table(workspace, "series")["verdict"].value_counts().to_dict()
+    assert verdicts["quarantine"] == 2
+    assert sum(verdicts.values()) == 12
 
 
 def test_benchmark_covers_every_configuration(run):
@@ -141,7 +143,7 @@ def test_rerun_reuses_and_repairs(run, same_key, broken_cohort, tmp_path):
 
 def plan(folder, *overrides):
     config = load_config(folder / "recipe.toml", list(overrides))
-    return plan_run(config, load_dataset(config.cohort.dataset), index_series(folder / "dicom"))
+    return plan_run(config, load_dataset(config.cohort.dataset), curate_folder(folder / "dicom"))
 
 
 def test_labels_that_allow_no_benchmark_stop_before_any_work(sound_cohort, tmp_path):

@@ -1,11 +1,13 @@
 import csv
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
 from flows.cli import app, main
 from lungpipe.dicom.read import to_sitk
+from lungpipe.dicom.write_seg import write_seg
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.oneoff import extract_pair, extract_with_parameter_file
 from lungpipe.radiomics.settings import RadiomicsSettings
@@ -51,8 +53,9 @@ def test_parameter_file_is_honoured(pair, tmp_path):
 def test_wrong_pairs_are_refused(pair, tmp_path, ct):
     """A missing label, a mask on another grid and a file that is no parameter file are told."""
     image, mask = pair
-    with pytest.raises(DatasetError, match=r"label 1 is not in.*\[0, 3\]"):
-        extract_pair(image, mask, 1, RadiomicsSettings())
+    for label in (1, None):
+        with pytest.raises(DatasetError, match=r"no value 1; it holds 0, 3"):
+            extract_pair(image, mask, label, RadiomicsSettings())
     _, truth, _ = ct
     shifted = to_sitk(truth.voxels.astype(np.uint8), truth.frame)
     shifted.SetOrigin((0.0, 0.0, 0.0))
@@ -62,6 +65,37 @@ def test_wrong_pairs_are_refused(pair, tmp_path, ct):
     (tmp_path / "bad.yaml").write_text("nonsense: [")
     with pytest.raises(DatasetError, match="parameter file"):
         extract_with_parameter_file(image, mask, 3, tmp_path / "bad.yaml")
+
+
+def test_mask_from_dicom_seg(ct, dicom_writer, tmp_path):
+    """The extractor sees the voxels of the segment, as from an image of it; a SEG of another series is refused."""
+    volume, mask, _ = ct
+    masks = {}
+    for series in ("one", "two"):
+        dicom_writer(tmp_path / series, volume, series=series, change=_add_frame_of_reference)
+        headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / series).iterdir()]
+        masks[series] = tmp_path / f"{series}.dcm"
+        names = {"algorithm_name": "none", "algorithm_version": "0"}
+        write_seg(masks[series], mask, headers, label="nodule", tracking_id="n", tracking_uid="2.25.1", **names)
+    sitk.WriteImage(to_sitk(mask.voxels.astype(np.uint8), volume.frame), str(tmp_path / "mask.nrrd"))
+
+    def count(seen, regions, _settings):
+        (region,) = regions
+        inside = seen.crop(region.start, region.stop).hu[region.voxels]
+        return [{"n": inside.size, "sum": float(inside.sum())}]
+
+    expected = {"n": mask.n_voxels, "sum": float(volume.hu[mask.voxels].sum())}
+    assert extract_pair(tmp_path / "one", tmp_path / "mask.nrrd", None, RadiomicsSettings(), count) == expected
+    for label, roi in ((None, None), (1, None), (None, "nodule"), (None, "1")):
+        assert extract_pair(tmp_path / "one", masks["one"], label, RadiomicsSettings(), count, roi=roi) == expected
+    with pytest.raises(DatasetError, match="no such segment"):
+        extract_pair(tmp_path / "one", masks["one"], 2, RadiomicsSettings())
+    with pytest.raises(DatasetError, match="refers to other images"):
+        extract_pair(tmp_path / "one", masks["two"], None, RadiomicsSettings())
+
+
+def _add_frame_of_reference(dataset, _k):
+    dataset.FrameOfReferenceUID = "1.2.826.0.1.3680043.8.498.1"
 
 
 def test_every_command_has_help_with_an_example():

@@ -36,7 +36,7 @@ def test_scan_is_reused_until_an_output_or_input_changes(job, tmp_path):
     other = process_scan(job, settings(radii_mm=(0, 4)), tmp_path)
     assert (other.reused, other.volume_id) == (False, first.volume_id)
     assert other.artefact != first.artefact
-    with open(job.files[3], "r+b") as stream:  # noqa: PTH123  in place
+    with open(job.files[3].path, "r+b") as stream:  # noqa: PTH123  in place
         stream.seek(-10, 2)
         stream.write(b"\x01")
     changed = process_scan(job, settings(), tmp_path)
@@ -70,7 +70,7 @@ def test_unreadable_archive_is_an_exclusion(job, tmp_path):
     """A file that disappears between indexing and reading is an exclusion of its scan."""
     from pathlib import Path
 
-    Path(job.files[0]).unlink()
+    Path(job.files[0].path).unlink()
     result = process_scan(job, settings(), tmp_path / "w")
     assert result.exclusion.code == "unreadable_file"
     assert result.exclusion.patient_id == "P-1"

@@ -118,6 +118,7 @@ ROW = {
     "patient_id": "P",
     "series_uid": "S",
     "nodule_id": "",
+    "file": "",
     "code": "c",
     "message": "m",
 }

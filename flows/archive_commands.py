@@ -1,0 +1,198 @@
+"""Commands on archives and workspaces: index, verify, export-dicom, export-masks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lungpipe.errors import Exclusion
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
+Workers = Annotated[int, typer.Option(min=1, help="Local worker processes.")]
+Dask = Annotated[str | None, typer.Option(help="Address of your own Dask scheduler.")]
+Recipe = Annotated[Path | None, typer.Option(help="Recipe whose [quality] section counts; default: the usual limits.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="quality.KEY=VALUE", help="Change one limit; repeatable.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 if anything was excluded.")]
+
+_MEMORY_PER_WORKER = "4GiB"
+_TIMEOUT_S = 600.0
+
+
+def index(
+    dicom_root: Annotated[Path, typer.Argument(help="Folder or zip archive of the images.")],
+    workspace: Annotated[
+        Path, typer.Option(help="Gets tables/series.parquet, tables/exclusions.parquet and a report.")
+    ],
+    recipe: Recipe = None,
+    changes: Changes = None,
+    headers_only: Annotated[
+        bool, typer.Option("--headers-only", help="Decode no pixels; codes that only pixels show are then missing.")
+    ] = False,
+    workers: Workers = 2,
+    dask: Dask = None,
+    strict: Strict = False,
+    json_: Json = False,
+) -> None:
+    """Curate an archive: read headers, check every series, write pseudonymous tables and a page; no pixels are stored.
+
+    A second call reads only what is new or changed.
+
+    Example: lungpipe index /data/archive --workspace curated --set quality.max_slice_mm=3
+    """
+    from flows.config import load_quality
+    from lungpipe.cohort import plan_cohort
+    from lungpipe.dicom.pseudonymise import load_pseudonymiser, table_path
+    from lungpipe.store.tables import make_table, write_table
+    from tasks.curation import write_curation_page
+
+    quality = load_quality(recipe, changes)
+    pseudonym, _ = load_pseudonymiser()
+    curated = _curate(dicom_root, quality, workers, dask, pixels=not headers_only)
+    plan = plan_cohort("generic", "measured", curated.curation, [], [], pseudonym, quality)
+    pseudonym.write_table(table_path())
+    series = make_table("series", [{**row, "volume_id": ""} for row in plan.series_rows])
+    exclusions = make_table("exclusions", plan.exclusions)
+    for name, table in (("series", series), ("exclusions", exclusions)):
+        write_table(table, workspace / "tables" / f"{name}.parquet")
+    page = write_curation_page(workspace, curated, plan, quality, f"Curation of {len(series)} series")
+    counts = {verdict: int((series["verdict"] == verdict).sum()) for verdict in ("accept", "warn", "quarantine")}
+    codes = series["codes"].str.split(";").explode().replace("", None).value_counts().sort_index().to_dict()
+    files = exclusions.loc[exclusions["stage"] == "index", "code"].value_counts().sort_index().to_dict()
+    if json_:
+        others = dict(curated.curation.others)
+        _print(json.dumps({"series": len(series), **counts, "codes": codes, "files": files, "others": others}))
+    else:
+        _print(
+            f"{len(series)} series: {counts['accept']} accepted, {counts['warn']} accepted with a warning, "
+            f"{counts['quarantine']} quarantined"
+        )
+        for code, count in {**codes, **files}.items():
+            _print(f"  {code}: {count}")
+        _print(str(page))
+    if strict and len(exclusions):
+        raise SystemExit(1)
+
+
+def _curate(root: Path, quality: Any, workers: int, dask: str | None, *, pixels: bool = True) -> Any:
+    from tasks.cluster import dask_cluster
+    from tasks.curate import curate
+
+    with dask_cluster(dask, workers, _MEMORY_PER_WORKER) as address:
+        return curate.fn(address, str(root), quality, _TIMEOUT_S, pixels)
+
+
+def export_dicom(
+    dicom_root: Annotated[Path, typer.Argument(help="Folder or zip archive of the images.")],
+    out: Annotated[Path, typer.Option(help="Folder of the de-identified copy.")],
+    recipe: Recipe = None,
+    changes: Changes = None,
+    workers: Workers = 2,
+    dask: Dask = None,
+    strict: Strict = False,
+) -> None:
+    """Write a de-identified copy of the accepted series (DICOM PS3.15, basic profile) with an account of what changed.
+
+    Example: lungpipe export-dicom /data/archive --out shareable
+    """
+    from flows.config import load_quality
+    from lungpipe.dicom.export import export_cohort
+    from lungpipe.dicom.pseudonymise import load_pseudonymiser, table_path
+    from tasks.progress import progress
+
+    pseudonym, _ = load_pseudonymiser()
+    curated = _curate(dicom_root, load_quality(recipe, changes), workers, dask)
+    accepted = [judged.series for judged in curated.curation.stacks if judged.verdict != "quarantine"]
+    with progress("series", len(accepted)) as advance:
+        _, exclusions = export_cohort(accepted, out, pseudonym, lambda: advance(1, ""))
+    pseudonym.write_table(table_path())
+    _tell(exclusions)
+    _print(str(out / "account.json"))
+    if strict and exclusions:
+        raise SystemExit(1)
+
+
+def export_masks(
+    workspace: Annotated[Path, typer.Argument(help="Workspace of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks, one folder a series.")],
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help='"nifti" (the default) or "seg" (DICOM); repeatable.')
+    ] = None,
+    dicom: Annotated[Path | None, typer.Option(help="Folder or zip archive of the source series, for seg.")] = None,
+    strict: Strict = False,
+) -> None:
+    """Write every mask of a workspace as NIfTI, or as DICOM SEG over its source series.
+
+    A SEG names the patient, study and series that it lies over, as a viewer needs; keep it where the archive is kept.
+
+    Example: lungpipe export-masks results --out masks --format seg --dicom /data/archive
+    """
+    from lungpipe.dicom import export_masks as masks
+    from lungpipe.dicom.index import index_archive, one_after_another
+    from lungpipe.dicom.memory import memory_path, remember
+    from lungpipe.dicom.pseudonymise import load_pseudonymiser
+    from tasks.progress import counted
+
+    pseudonym, _ = load_pseudonymiser()
+    series = {}
+    if dicom is not None:
+        with remember(memory_path(dicom)) as memory:
+            found = index_archive(dicom, memory, one_after_another).series
+        series = {pseudonym("series", stack.name): stack for stack in found}
+    chosen: Any = tuple(formats or ("nifti",))
+    with counted() as advance:
+        written, exclusions = masks.export_masks(
+            workspace, series, out, chosen, lambda _, total: advance("masks", 1, total)
+        )
+    _tell(exclusions)
+    _print(f"{written} masks in {out}")
+    if strict and exclusions:
+        raise SystemExit(1)
+
+
+def verify(
+    workspace: Annotated[Path, typer.Argument(help="Workspace to verify.")],
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Another file or folder to search for identities; repeatable.")
+    ] = None,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Search Prefect's database and results too.")] = False,
+    json_: Json = False,
+) -> None:
+    """Check every artefact against the ledger, and search every file for names, ids and dates of the archives.
+
+    What is searched for is what the indexed archives and the table of pseudonyms hold under this key; a made-up person is
+    planted in copies first, to prove that the search can see. Exit 1 and a list if anything differs or is found.
+
+    Example: lungpipe verify results --prefect
+    """
+    from lungpipe.dicom.memory import all_terms
+    from lungpipe.dicom.pseudonymise import table_path
+    from lungpipe.identity import Term, audit_workspace, known_terms
+
+    terms = known_terms(table_path(), [Term(kind, text) for kind, text in all_terms()])  # type: ignore[arg-type]
+    places = list(also or [])
+    if prefect:
+        from tasks.prefect_places import prefect_places
+
+        places += prefect_places()
+    report = audit_workspace(workspace, terms, places)
+    _print(json.dumps(report.as_dict(), indent=1) if json_ else report.as_text())
+    if not report.sound:
+        raise SystemExit(1)
+
+
+def _tell(exclusions: Sequence[Exclusion]) -> None:
+    for item in exclusions:
+        print(f"excluded: {item.series_uid} {item.code}: {item.message}", file=sys.stderr)  # noqa: T201  the command line's own output
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201  the command line's own output
