@@ -136,7 +136,7 @@ def test_rerun_reuses_and_repairs(run, same_key, broken_cohort, tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     shutil.rmtree(lost)
     outcome = cohort(str(broken_cohort.recipe), str(copy), ["benchmark.classifiers=['knn']"], workers=2)
-    assert outcome.scans == 11
+    assert outcome.scans == 10
     assert outcome.reused == 10 - 2
     pd.testing.assert_frame_equal(table(run[1], "features"), table(copy, "features"), check_exact=True)
 
