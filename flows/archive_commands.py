@@ -177,7 +177,7 @@ def verify(
     from lungpipe.dicom.pseudonymise import table_path
     from lungpipe.identity import Term, audit_workspace, known_terms
 
-    terms = known_terms(table_path(), [Term(kind, text) for kind, text in all_terms()])  # type: ignore[arg-type]
+    terms = known_terms(table_path(), [Term(kind, text) for kind, text in all_terms()])
     places = list(also or [])
     if prefect:
         from tasks.prefect_places import prefect_places

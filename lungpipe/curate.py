@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lungpipe.dicom.codes import Verdict
     from lungpipe.dicom.memory import Memory
 
+#: Codes that another decoder, or a file that comes back, would change: such pixels are looked at again next time.
+_OPEN = {"unreadable_pixels", "missing_decoder"}
 #: Series whose headers are in memory at once while their pixels are looked at.
 SERIES_AT_ONCE = 200
 
@@ -154,7 +156,7 @@ def _look(
         ]
         for position, outcome in _outcomes(mapper, part):
             item = part[position]
-            report = {**asdict(outcome), "wholly": item.wholly}
+            report = {**asdict(outcome), "wholly": item.wholly and not _OPEN & set(outcome.codes)}
             picture = report.pop("thumbnail_png")
             memory.set_pixels(item.series, json.dumps(report), picture)
             if advance is not None:

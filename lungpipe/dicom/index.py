@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
-from lungpipe.dicom.archive import Folder, Mark, walk
+from lungpipe.dicom.archive import Folder, walk
 from lungpipe.dicom.header import parse_header
 from lungpipe.dicom.memory import Memory, pack_headers, remember, unpack_headers
 from lungpipe.dicom.series import Header, Series, SeriesTable
@@ -23,12 +24,14 @@ from lungpipe.geometry import Geometry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from lungpipe.dicom.archive import Mark
+
 #: Files whose headers are read in one go.
 FILES_A_BATCH = 250
 #: A batch that failed is cut into so many, down to single files.
 CUTS = 16
 
-#: One file's reading: folder, name, kind ("image", "volume", "other", "error", "gone"), found, its (patient, series) keys.
+#: One file's reading: folder, name, kind ("image", "volume", "other", "error", "again"), found, its (patient, series) keys.
 Reading = tuple[str, str, str, str, list[tuple[str, str]]]
 
 
@@ -79,7 +82,6 @@ def index_archive(
     known = memory.folders()
     changed: list[tuple[Folder, bytes]] = []
     exclusions: list[Exclusion] = []
-    touched: set[tuple[str, str]] = set()
     seen = set()
     for folder in walk(root):
         seen.add(folder.path)
@@ -88,21 +90,22 @@ def index_archive(
         if known.get(folder.path) != digest:
             changed.append((folder, digest))
     for path in known.keys() - seen:
-        touched |= memory.forget_folder(path)
-    sources, marks = _to_read(memory, changed, touched)
-    gone: set[str] = set()
-    for readings in _read(sources, mapper, on_files):
-        touched |= memory.add_files(r for r in readings if r[2] != "gone")
-        gone |= {r[0] for r in readings if r[2] == "gone"}
-        exclusions += [Exclusion("index", "file_gone", r[3], file=_path(r)) for r in readings if r[2] == "gone"]
+        memory.forget_folder(path)
+    again: dict[str, set[str]] = defaultdict(set)
+    for readings in _read(_to_read(memory, [folder for folder, _ in changed]), mapper, on_files):
+        memory.add_files(r for r in readings if r[2] != "again")
+        for folder_path, name, _, found, _ in (r for r in readings if r[2] == "again"):
+            again[folder_path].add(name)
+            exclusions.append(_exclusion(found))
+        memory.save()
     for folder, digest in changed:
-        memory.set_folder(
-            folder, b"" if folder.path in gone else digest, [] if folder.path in gone else marks[folder.path]
-        )
-    _assemble(memory, touched, mapper)
+        missed = again[folder.path]
+        known_marks = [mark for mark in folder.files if mark[0] not in missed]
+        memory.set_folder(folder, b"" if missed else digest, known_marks)
+    _assemble(memory, mapper)
     memory.save()
     n_files = memory.count_files() + len(exclusions)
-    exclusions += [Exclusion("index", code, message, file=path) for code, message, path in memory.errors()]
+    exclusions += map(_exclusion, memory.errors())
     series = [stack for stack, _ in memory.stacks()]
     if not series:
         raise DatasetError(
@@ -129,23 +132,20 @@ def _digest(files: list[Mark]) -> bytes:
     return hashlib.blake2b(repr(files).encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def _path(reading: Reading) -> str:
-    return str(Path(reading[0]) / reading[1])
+def _exclusion(found: str) -> Exclusion:
+    code, message, path = json.loads(found)
+    return Exclusion("index", code, message, file=path)
 
 
-def _to_read(
-    memory: Memory, changed: list[tuple[Folder, bytes]], touched: set[tuple[str, str]]
-) -> tuple[list[tuple[str, Source]], dict[str, list[Mark]]]:
-    """Files that are new or not as they were, and the marks of all files of the folders that changed."""
+def _to_read(memory: Memory, changed: list[Folder]) -> list[tuple[str, Source]]:
+    """Files that are new or not as they were; what was known of them is forgotten."""
     sources = []
-    marks = {}
-    for folder, _ in changed:
+    for folder in changed:
         before = memory.marks(folder.path)
         now = {mark[0]: mark for mark in folder.files}
-        touched |= memory.forget_files(folder.path, [n for n, mark in before.items() if now.get(n) != mark])
+        memory.forget_files(folder.path, [n for n, mark in before.items() if now.get(n) != mark])
         sources += [(folder.path, folder.source(n)) for n, mark in now.items() if before.get(n) != mark]
-        marks[folder.path] = folder.files
-    return sources, marks
+    return sources
 
 
 def _read(
@@ -165,7 +165,7 @@ def _read(
                 on_files(len(batch), len(sources))
             if isinstance(outcome, Exclusion):
                 folder, source = batch[0]
-                yield [_failed(folder, source, outcome)]
+                yield [_failed(folder, source, "again", outcome.code, outcome.message)]
             else:
                 yield outcome
         batches = again
@@ -182,7 +182,8 @@ def read_headers(batch: Sequence[tuple[str, Source]]) -> list[Reading]:
     Returns
     -------
     list of (folder, name, kind, found, series)
-        Rows for :meth:`lungpipe.dicom.memory.Memory.add_files`; kind ``"gone"`` marks a file that is there no more.
+        Rows for :meth:`lungpipe.dicom.memory.Memory.add_files`; kind ``"again"`` marks a file that could not be had this
+        time (it is gone, or permission or the network fails), which says nothing about the file.
     """
     readings = []
     sources = [source for _, source in batch]
@@ -191,19 +192,22 @@ def read_headers(batch: Sequence[tuple[str, Source]]) -> list[Reading]:
             readings.append(_read_one(folder, source, read, error))
         except FileNotFoundError:
             message = "a file went away while the archive was read; restore it and index again"
-            readings.append(_reading(folder, source, "gone", message))
+            readings.append(_failed(folder, source, "again", "file_gone", message))
+        except OSError as failure:
+            message = f"a file could not be read ({type(failure).__name__}); give read permission and index again"
+            readings.append(_failed(folder, source, "again", "unreadable_file", message))
         except Exception as failure:  # noqa: BLE001  hostile headers may raise anything; its words may name a patient
-            code = "unreadable_file" if isinstance(failure, PermissionError) else "unreadable_header"
             message = (
                 f"a file's header could not be read ({type(failure).__name__}); "
                 "copy the file again from its source or remove it"
             )
-            readings.append(_reading(folder, source, "error", json.dumps([code, message, _where(source)])))
+            readings.append(_failed(folder, source, "error", "unreadable_header", message))
     return readings
 
 
-def _failed(folder: str, source: Source, why: Exclusion) -> Reading:
-    return _reading(folder, source, "error", json.dumps([why.code, why.message, _where(source)]))
+def _failed(folder: str, source: Source, kind: str, code: str, message: str) -> Reading:
+    where = f"{source.path}/{source.entry}" if source.entry else source.path
+    return _reading(folder, source, kind, json.dumps([code, message, where]))
 
 
 def _read_one(folder: str, source: Source, read: Callable[[int], bytes], error: Exception | None) -> Reading:
@@ -227,19 +231,15 @@ def _reading(
     return folder, source.entry or Path(source.path).name, kind, found, series or []
 
 
-def _where(source: Source) -> str:
-    return f"{source.path}/{source.entry}" if source.entry else source.path
-
-
 def _unpack(text: str) -> list[Header]:
     path, entry, headers = json.loads(text)
     return unpack_headers(headers, Source(path, entry))
 
 
-def _assemble(memory: Memory, touched: set[tuple[str, str]], mapper: Any) -> None:
-    """Make the stacks of every series that gained, lost or changed a file."""
+def _assemble(memory: Memory, mapper: Any) -> None:
+    """Make the stacks of every series that gained, lost or changed a file, in this run or in one that was cut off."""
     doubtful: list[Series] = []
-    for patient, series_uid in sorted(touched):
+    for patient, series_uid in memory.unsettled():
         stacks: list[Series] = []
         headers: list[Header] = []
         for kind, text in memory.found(patient, series_uid):
@@ -251,11 +251,19 @@ def _assemble(memory: Memory, touched: set[tuple[str, str]], mapper: Any) -> Non
             memory.add_terms({term for h in headers for term in h.identity})
             stacks += assemble(headers)
         memory.set_stacks(patient, series_uid, stacks)
-        doubtful += [replace(stack, headers=()) for stack in stacks if stack.twins]
+        twins = [replace(stack, headers=()) for stack in stacks if stack.twins]
+        doubtful += twins
+        if not twins:
+            memory.settle(patient, series_uid)
+    failed = set()
     for position, outcome in mapper(settle, [stack.twins for stack in doubtful]):
         stack = doubtful[position]
+        if isinstance(outcome, Exclusion):
+            failed.add(stack.key[:2])
         codes = ("conflicting_slice",) if isinstance(outcome, Exclusion) else outcome
         memory.set_stack(replace(stack, codes=tuple(sorted({*stack.codes, *codes}))))
+    for patient, series_uid in {stack.key[:2] for stack in doubtful} - failed:
+        memory.settle(patient, series_uid)
 
 
 def _volume_series(stem: str, text: str) -> Series:

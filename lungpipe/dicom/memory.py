@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from lungpipe.dicom.archive import Folder, Mark
+    from lungpipe.identity.terms import Kind
 
 #: Raise when headers, stacks or their codes come out differently: older memories are then forgotten.
-VERSION = 1
+VERSION = 2
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS folders (path TEXT PRIMARY KEY, is_zip INTEGER, digest BLOB, marks TEXT);
@@ -36,6 +37,7 @@ CREATE TABLE IF NOT EXISTS members (patient TEXT, series TEXT, folder TEXT, name
 CREATE INDEX IF NOT EXISTS members_by_file ON members (folder, name);
 CREATE TABLE IF NOT EXISTS stacks (patient TEXT, series TEXT, stack INTEGER, summary TEXT, pixels TEXT, picture BLOB,
     PRIMARY KEY (patient, series, stack)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unsettled (patient TEXT, series TEXT, PRIMARY KEY (patient, series)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS terms (kind TEXT, text TEXT, PRIMARY KEY (kind, text)) WITHOUT ROWID;
 """
 _SLICED = {"headers", "files", "sop_uids"}
@@ -93,31 +95,39 @@ class Memory:
         row = (folder.path, folder.is_zip, digest, json.dumps(marks))
         self._db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?)", row)
 
-    def forget_folder(self, path: str) -> set[tuple[str, str]]:
-        """Drop a folder that is gone; return the series that it had a part in."""
+    def forget_folder(self, path: str) -> None:
+        """Drop a folder that is gone; the series that it had a part in become unsettled."""
         names = [name for (name,) in self._db.execute("SELECT name FROM files WHERE folder = ?", (path,))]
-        touched = self.forget_files(path, names)
+        self.forget_files(path, names)
         self._db.execute("DELETE FROM folders WHERE path = ?", (path,))
-        return touched
 
-    def forget_files(self, folder: str, names: Iterable[str]) -> set[tuple[str, str]]:
-        """Drop files that are gone or changed; return the series (patient, series) that they were in."""
-        touched: set[tuple[str, str]] = set()
+    def forget_files(self, folder: str, names: Iterable[str]) -> None:
+        """Drop files that are gone or changed; the series that they were in become unsettled."""
         for name in names:
-            touched.update(
-                self._db.execute("SELECT patient, series FROM members WHERE folder = ? AND name = ?", (folder, name))
+            where = (folder, name)
+            self._db.execute(
+                "INSERT OR IGNORE INTO unsettled SELECT patient, series FROM members WHERE folder = ? AND name = ?",
+                where,
             )
-            self._db.execute("DELETE FROM members WHERE folder = ? AND name = ?", (folder, name))
-            self._db.execute("DELETE FROM files WHERE folder = ? AND name = ?", (folder, name))
-        return touched
+            self._db.execute("DELETE FROM members WHERE folder = ? AND name = ?", where)
+            self._db.execute("DELETE FROM files WHERE folder = ? AND name = ?", where)
 
-    def add_files(self, rows: Iterable[tuple[str, str, str, str, list[tuple[str, str]]]]) -> set[tuple[str, str]]:
-        """Add files as (folder, name, kind, found, series of it); return the series (patient, series) touched."""
+    def add_files(self, rows: Iterable[tuple[str, str, str, str, list[tuple[str, str]]]]) -> None:
+        """Add files as (folder, name, kind, found, series of it); those series become unsettled."""
         rows = list(rows)
         self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (row[:4] for row in rows))
         members = [(*key, row[0], row[1]) for row in rows for key in row[4]]
         self._db.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)", members)
-        return {member[:2] for member in members}
+        keys = {member[:2] for member in members}
+        self._db.executemany("INSERT OR IGNORE INTO unsettled VALUES (?, ?)", keys)
+
+    def unsettled(self) -> list[tuple[str, str]]:
+        """Patient and series of every series whose stacks are not those of its files, whenever that came about."""
+        return list(self._db.execute("SELECT patient, series FROM unsettled ORDER BY patient, series"))
+
+    def settle(self, patient: str, series: str) -> None:
+        """Note that the stacks of a series are those of its files."""
+        self._db.execute("DELETE FROM unsettled WHERE patient = ? AND series = ?", (patient, series))
 
     def found(self, patient: str, series: str) -> Iterator[tuple[str, str]]:
         """Kind and content of every file of a series."""
@@ -135,10 +145,10 @@ class Memory:
         query = "SELECT found, count(*) FROM files WHERE kind = 'other' GROUP BY found ORDER BY found"
         return dict(self._db.execute(query))
 
-    def errors(self) -> list[list[str]]:
-        """Code, message and path of every file that cannot be indexed."""
+    def errors(self) -> list[str]:
+        """What was found of every file that cannot be indexed."""
         query = "SELECT found FROM files WHERE kind = 'error' ORDER BY folder, name"
-        return [json.loads(found) for (found,) in self._db.execute(query)]
+        return [found for (found,) in self._db.execute(query)]
 
     def set_stacks(self, patient: str, series: str, stacks: Iterable[Series]) -> None:
         """Replace the stacks of a series; their pixels count as not checked."""
@@ -174,14 +184,14 @@ class Memory:
         """Note names, ids and dates that must appear nowhere else."""
         self._db.executemany("INSERT OR IGNORE INTO terms VALUES (?, ?)", terms)
 
-    def terms(self) -> list[tuple[str, str]]:
+    def terms(self) -> list[tuple[Kind, str]]:
         """Kind and text of everything that identifies."""
         return list(self._db.execute("SELECT kind, text FROM terms ORDER BY kind, text"))
 
 
-def all_terms() -> list[tuple[str, str]]:
+def all_terms() -> list[tuple[Kind, str]]:
     """What identifies, by kind, of every archive that was indexed under this key."""
-    found: set[tuple[str, str]] = set()
+    found: set[tuple[Kind, str]] = set()
     for path in sorted((key_path().parent / "index").glob("*.sqlite")):
         with remember(path) as memory:
             found.update(memory.terms())

@@ -204,6 +204,58 @@ def test_second_look_reads_only_what_changed(tree, tmp_path, monkeypatch, scan, 
     assert [s.patient_id for s in table.series] == ["P1", "P2"]
 
 
+def test_a_run_that_is_cut_off_loses_nothing(tree, tmp_path, monkeypatch, scan, dicom_writer):
+    """Wherever an index is interrupted, the next one ends as if nothing had happened."""
+
+    def look():
+        with remember(tmp_path / "memory.sqlite") as memory:
+            return index_archive(tree, memory, one_after_another)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    look()
+    for number, step in enumerate(("read_headers", "assemble", "settle")):
+        sorted((tree / "a/b/c").iterdir())[0].unlink()
+        dicom_writer(tree / "new", scan, patient_id=f"N{number}", series=f"new-{number}")
+        (tree / "d" / "copy.dcm").write_bytes(sorted((tree / "d").iterdir())[number].read_bytes())
+        with monkeypatch.context() as patch:
+            patch.setattr(index, step, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                look()
+        assert look() == index_series(tree)
+    assert {s.patient_id: len(s.files) for s in look().series} == {"P1": 5, "P2": 8, "N2": 8}
+
+
+def test_a_passing_failure_is_tried_again(tree, tmp_path, monkeypatch):
+    """A file without permission, and one whose worker died, are excluded now and read at the next look."""
+    refused = sorted((tree / "d").iterdir())[1]
+    real = Path.open
+
+    def guarded(path, *args, **kwargs):
+        if path == refused:
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **kwargs)
+
+    def dying(function, items):
+        for position, item in enumerate(items):
+            dies = function is index.read_headers and str(tree / "a") in item[0][0]
+            yield position, Exclusion("index", "worker_died", "the worker died") if dies else function(item)
+
+    def look(mapper):
+        with remember(tmp_path / "memory.sqlite") as memory:
+            return index_archive(tree, memory, mapper)
+
+    monkeypatch.setattr(index, "FILES_A_BATCH", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", guarded)
+        codes = sorted(e.code for e in look(dying).exclusions)
+    assert codes == ["unreadable_file"] + ["worker_died"] * 8
+    table = look(one_after_another)
+    assert table.exclusions == ()
+    assert [len(s.files) for s in table.series] == [8, 8]
+
+
 def test_memory_keeps_headers_and_lives_beside_the_key(tree, tmp_path, pseudonym_key):
     """Headers come back as they were read, and the memory is readable by its owner alone."""
     from lungpipe.dicom.memory import all_terms, memory_path
