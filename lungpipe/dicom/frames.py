@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydicom.filereader import read_dataset
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 if TYPE_CHECKING:
-    import io
-
     from pydicom.dataset import Dataset
 
+    from lungpipe.dicom.data_set import Opened
     from lungpipe.dicom.series import Header
 
 _PIXELS = 0x7FE00000
@@ -27,15 +25,12 @@ _SCANNER = {
 }
 
 
-def parse_frames(stream: io.BytesIO, syntax: str, shared: Header) -> list[Header]:
+def parse_frames(opened: Opened, shared: Header) -> list[Header]:
     """Read one header a frame.
 
     Parameters
     ----------
-    stream : BytesIO
-        At the beginning of the data set.
-    syntax : str
-        Transfer syntax UID.
+    opened : Opened
     shared : Header
         What the data set's top level says.
 
@@ -50,9 +45,9 @@ def parse_frames(stream: io.BytesIO, syntax: str, shared: Header) -> list[Header
         Whatever pydicom raises on damaged functional groups.
     """
     dataset = read_dataset(
-        stream,
-        is_implicit_VR=syntax == ImplicitVRLittleEndian,
-        is_little_endian=syntax != ExplicitVRBigEndian,
+        opened.stream,
+        is_implicit_VR=opened.implicit,
+        is_little_endian=opened.little,
         stop_when=lambda tag, _vr, _length: tag >= _PIXELS,
     )
     common = next(iter(dataset.get("SharedFunctionalGroupsSequence") or ()), None)

@@ -7,20 +7,18 @@ read, so announced lengths beyond the file cost nothing.
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import struct
 import warnings
-import zlib
 from typing import TYPE_CHECKING, Any
 
 from pydicom import charset
 from pydicom.filereader import data_element_generator
 from pydicom.tag import Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from lungpipe.dicom import frames
+from lungpipe.dicom.data_set import Opened, open_data_set
 from lungpipe.dicom.series import Header
 
 if TYPE_CHECKING:
@@ -71,10 +69,6 @@ class HeaderError(ValueError):
     """A file begins as DICOM and its header cannot be used."""
 
 
-class _IsDirectory(Exception):  # noqa: N818  no error: a DICOMDIR is passed over
-    """The file is a DICOMDIR."""
-
-
 def parse_header(source: Source, read: Callable[[int], bytes]) -> list[Header] | str | None:
     """Parse the header of one file.
 
@@ -98,69 +92,41 @@ def parse_header(source: Source, read: Callable[[int], bytes]) -> list[Header] |
         Whatever pydicom raises on a damaged header.
     """
     data = read(FIRST_BYTES)
-    start = _start(data)
-    if start is None:
+    opened = open_data_set(data, MAX_HEADER_BYTES)
+    if opened is None or opened.media_class == _DIRECTORY:
         return None
-    try:
-        values, syntax, passed = _elements(data, start)
-        asked = FIRST_BYTES
-        for size in (1 << 20, MAX_HEADER_BYTES):
-            if not passed and len(data) == asked:
-                asked, data = size, read(size)
-                values, syntax, passed = _elements(data, start)
-    except _IsDirectory:
-        return None
+    values, passed = _elements(opened)
+    asked = FIRST_BYTES
+    for size in (1 << 20, MAX_HEADER_BYTES):
+        if not passed and len(data) == asked:
+            asked, data = size, read(size)
+            values, passed = _elements(_reopened(data, MAX_HEADER_BYTES))
     if not passed and len(data) >= MAX_HEADER_BYTES:
         raise HeaderError("the header does not end")
     kind = values.text("SOPClassUID")
-    if kind == _DIRECTORY or (start == 0 and not kind):
+    if kind == _DIRECTORY or not (kind or opened.media_class):
         return None
+    shared = _shared(values, source, opened.syntax)
     if kind in _ENHANCED:
-        stream, _ = _open(read(MAX_FRAMES_BYTES), start, MAX_FRAMES_BYTES)
-        return frames.parse_frames(stream, syntax, _shared(values, source, syntax))
+        return frames.parse_frames(_reopened(read(MAX_FRAMES_BYTES), MAX_FRAMES_BYTES), shared)
     if not values.text("SeriesInstanceUID"):
         raise HeaderError("no series instance UID")
     if "Rows" not in values.raw or "Columns" not in values.raw:
         if kind == "1.2.840.10008.5.1.4.1.1.2":
             raise HeaderError("a CT image without rows and columns")
         return values.text("Modality") or "unknown object"
-    return [_shared(values, source, syntax)]
+    return [shared]
 
 
-def _start(data: bytes) -> int | None:
-    """Where the data set begins: after the preamble, or at once in files without one; None for other files."""
-    if data[128:132] == b"DICM":
-        return 132
-    if data[:2] in (b"\x02\x00", b"\x08\x00") and data[3:4] == b"\x00" and len(data) > 16:
-        return 0
-    return None
+def _reopened(data: bytes, most: int) -> Opened:
+    opened = open_data_set(data, most)
+    if opened is None:
+        raise HeaderError("the file changed while it was read")
+    return opened
 
 
-def _open(data: bytes, start: int, most: int = MAX_HEADER_BYTES) -> tuple[io.BytesIO, str]:
-    """A stream at the beginning of the data set, past the file meta information, and the transfer syntax."""
-    stream = io.BytesIO(data)
-    stream.seek(start)
-    syntax = ""
-    if data[start : start + 2] == b"\x02\x00":
-        for element in data_element_generator(stream, False, True, lambda tag, _vr, _n: tag > 0x0002FFFF):
-            if element.tag in (0x00020002, 0x00020010) and isinstance(element.value, bytes):
-                text = element.value.rstrip(b"\0 ").decode("ascii", "replace")
-                if text == _DIRECTORY:
-                    raise _IsDirectory
-                syntax = text if element.tag == 0x00020010 else syntax
-    if not syntax:
-        at = stream.tell()
-        vr = data[at + 4 : at + 6]
-        syntax = "1.2.840.10008.1.2.1" if vr.isalpha() and vr.isupper() else str(ImplicitVRLittleEndian)
-    if syntax == DeflatedExplicitVRLittleEndian:
-        # No more of it than a header may have: a data set of zeros inflates a thousandfold.
-        stream = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[stream.tell() :], most))
-    return stream, syntax
-
-
-def _elements(data: bytes, start: int) -> tuple[_Values, str, bool]:
-    """Raw values by keyword, the transfer syntax, and whether the last wanted attribute was passed."""
-    stream, syntax = _open(data, start)
+def _elements(opened: Opened) -> tuple[_Values, bool]:
+    """Raw values by keyword, and whether the last wanted attribute was passed."""
     passed = False
     count = 0
 
@@ -172,17 +138,15 @@ def _elements(data: bytes, start: int) -> tuple[_Values, str, bool]:
             raise HeaderError("too many attributes")
         return passed
 
-    little = syntax != ExplicitVRBigEndian
-    implicit = syntax == ImplicitVRLittleEndian
     raw: dict[str, bytes] = {}
     present = set()
-    for element in data_element_generator(stream, implicit, little, stop, specific_tags=_WANTED):
+    for element in data_element_generator(opened.stream, opened.implicit, opened.little, stop, specific_tags=_WANTED):
         name = _TAGS.get(element.tag)
         if name is not None:
             present.add(name)
             if isinstance(element.value, bytes):
                 raw[name] = element.value
-    return _Values(raw, present, "<" if little else ">"), syntax, passed
+    return _Values(raw, present, "<" if opened.little else ">"), passed
 
 
 class _Values:

@@ -9,12 +9,11 @@ import io
 import math
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom.filereader import data_element_generator, read_dataset
+from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -23,13 +22,15 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from lungpipe.dicom.data_set import open_data_set
 from lungpipe.dicom.fragments import split_frames
 from lungpipe.errors import DicomError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from lungpipe.dicom.fragments import Parts
+    from lungpipe.dicom.data_set import open_data_set
+from lungpipe.dicom.fragments import Parts
 
 #: Pixels of the largest image that is decoded; CT matrices have 512 to 2048 a side.
 MAX_PIXELS = 4096 * 4096
@@ -127,10 +128,15 @@ def damaged(reason: str) -> DicomError:
 
 
 def _open(content: bytes, size: tuple[int, int] | None) -> Image:
-    stream, syntax = _data_set(content)
+    opened = open_data_set(content, MAX_INFLATED_BYTES)
+    if opened is None:
+        raise damaged("the file does not begin as DICOM")
+    if not opened.whole:
+        raise DicomError(
+            "unreadable_pixels", f"the deflated file breaks off, or is over {MAX_INFLATED_BYTES >> 20} MiB"
+        )
+    stream, syntax, implicit, little = opened.stream, opened.syntax, opened.implicit, opened.little
     content = stream.getvalue()
-    little = syntax != ExplicitVRBigEndian
-    implicit = syntax == ImplicitVRLittleEndian
     dataset = read_dataset(
         stream, implicit, little, stop_when=lambda tag, _vr, _n: tag >= _FIRST_PIXELS, specific_tags=_WANTED
     )
@@ -169,31 +175,6 @@ def _open(content: bytes, size: tuple[int, int] | None) -> Image:
         content=content,
         frames=frames,
     )
-
-
-def _data_set(content: bytes) -> tuple[io.BytesIO, str]:
-    """A stream at the beginning of the data set, past the file meta information, and the transfer syntax."""
-    stream = io.BytesIO(content)
-    at = 132 if content[128:132] == b"DICM" else 0
-    stream.seek(at)
-    syntax = ""
-    if content[at : at + 2] == b"\x02\x00":
-        for element in data_element_generator(stream, False, True, lambda tag, _vr, _n: tag > 0x0002FFFF):
-            if element.tag == 0x00020010 and isinstance(element.value, bytes):
-                syntax = element.value.rstrip(b"\0 ").decode("ascii", "replace")
-    at = stream.tell()
-    if not syntax:
-        vr = content[at + 4 : at + 6]
-        syntax = str(ExplicitVRLittleEndian if vr.isalpha() and vr.isupper() else ImplicitVRLittleEndian)
-    if syntax != DeflatedExplicitVRLittleEndian:
-        return stream, syntax
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(content[at:], MAX_INFLATED_BYTES)
-    if not inflater.eof:
-        raise DicomError(
-            "unreadable_pixels", f"the deflated file breaks off, or is over {MAX_INFLATED_BYTES >> 20} MiB"
-        )
-    return io.BytesIO(inflated), syntax
 
 
 def _pixel_data(stream: io.BytesIO, implicit: bool, little: bool) -> tuple[int, int]:

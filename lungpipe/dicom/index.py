@@ -15,7 +15,7 @@ from lungpipe.dicom.archive import Folder, walk
 from lungpipe.dicom.header import parse_header
 from lungpipe.dicom.memory import Memory, pack_headers, remember, unpack_headers
 from lungpipe.dicom.series import Header, Series, SeriesTable
-from lungpipe.dicom.source import VOLUME_SUFFIXES, Source, open_each
+from lungpipe.dicom.source import VOLUME_SUFFIXES, Source, UnavailableError, open_each
 from lungpipe.dicom.stack import assemble
 from lungpipe.dicom.twins import settle
 from lungpipe.errors import DatasetError, Exclusion
@@ -190,12 +190,11 @@ def read_headers(batch: Sequence[tuple[str, Source]]) -> list[Reading]:
     for (folder, source), (read, error) in zip(batch, open_each(sources), strict=True):
         try:
             readings.append(_read_one(folder, source, read, error))
-        except FileNotFoundError:
-            message = "a file went away while the archive was read; restore it and index again"
-            readings.append(_failed(folder, source, "again", "file_gone", message))
-        except OSError as failure:
-            message = f"a file could not be read ({type(failure).__name__}); give read permission and index again"
-            readings.append(_failed(folder, source, "again", "unreadable_file", message))
+        except UnavailableError as failure:
+            code, message = "unreadable_file", f"a file could not be read ({failure}); give permission and index again"
+            if isinstance(failure.__cause__, FileNotFoundError):
+                code, message = "file_gone", "a file went away while the archive was read; restore it and index again"
+            readings.append(_failed(folder, source, "again", code, message))
         except Exception as failure:  # noqa: BLE001  hostile headers may raise anything; its words may name a patient
             message = (
                 f"a file's header could not be read ({type(failure).__name__}); "

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.config import disable_value_validation
 from pydicom.dataelem import RawDataElement
-from pydicom.filereader import data_element_generator, read_dataset
+from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    RTStructureSetStorage,
-)
+from pydicom.uid import RTStructureSetStorage
 
+from lungpipe.dicom.data_set import open_data_set
 from lungpipe.dicom.rasterise import Contour, ContourReport, rasterise
 from lungpipe.dicom.source import Source
 from lungpipe.errors import AnnotationError
@@ -209,29 +202,15 @@ def _content(source: Source) -> bytes:
 
 def _dataset(content: bytes) -> Dataset:
     """Parse the data set, after a look at how many bytes and items that would make."""
-    start = 132 if content[128:132] == b"DICM" else 0
-    stream = io.BytesIO(content)
-    stream.seek(start)
-    syntax = ""
-    if content[start : start + 2] == b"\x02\x00":
-        for element in data_element_generator(stream, False, True, lambda tag, _vr, _length: tag > 0x0002FFFF):
-            if element.tag == 0x00020010 and isinstance(element.value, bytes):
-                syntax = element.value.rstrip(b"\0 ").decode("ascii")
-    at = stream.tell()
-    if not syntax:
-        if content[start : start + 1] not in (b"\x02", b"\x08"):
-            raise AnnotationError("not_rtstruct", "expected an RT structure set, found a file that is not DICOM")
-        syntax = ExplicitVRLittleEndian if content[at + 4 : at + 6].isalpha() else ImplicitVRLittleEndian
-    if syntax == DeflatedExplicitVRLittleEndian:
-        content, at = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[at:], MAX_BYTES + 1), 0
-        if len(content) > MAX_BYTES:
-            raise _too_large("bytes", MAX_BYTES)
-        stream = io.BytesIO(content)
-    little = syntax != ExplicitVRBigEndian
-    if content.count(b"\xfe\xff\x00\xe0" if little else b"\xff\xfe\xe0\x00") > MAX_ITEMS:
+    opened = open_data_set(content, MAX_BYTES + 1)
+    if opened is None:
+        raise AnnotationError("not_rtstruct", "expected an RT structure set, found a file that is not DICOM")
+    content = opened.stream.getvalue()
+    if len(content) > MAX_BYTES:
+        raise _too_large("bytes", MAX_BYTES)
+    if content.count(b"\xfe\xff\x00\xe0" if opened.little else b"\xff\xfe\xe0\x00") > MAX_ITEMS:
         raise _too_large("items", MAX_ITEMS)
-    stream.seek(at)
-    dataset = read_dataset(stream, syntax == ImplicitVRLittleEndian, little)
+    dataset = read_dataset(opened.stream, opened.implicit, opened.little)
     for element in dataset.values():
         # pydicom takes a value that ends with the file for whole, and contours would go missing.
         if isinstance(element, RawDataElement) and element.length not in (len(element.value or b""), _UNDEFINED):

@@ -19,6 +19,10 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 _PIECE = 1 << 20
 
 
+class UnavailableError(Exception):
+    """A file cannot be had at this moment, which says nothing about what is in it; its cause is an ``OSError``."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Source:
     """One image of an archive.
@@ -108,7 +112,7 @@ def read_each(sources: Iterable[Source]) -> Iterator[bytes]:
 def open_each(sources: Iterable[Source]) -> Iterator[tuple[Callable[[int], bytes], Exception | None]]:
     """For each file in turn, a function that reads its first bytes, or the error that opening it met.
 
-    The function works until the next file is asked for. An archive stays open while its entries follow each other.
+    A file that cannot be had, then or later, is an :class:`UnavailableError`. The function works until the next file is asked for. An archive stays open while its entries follow each other.
     """
     opened = ""
     archive: zipfile.ZipFile | None = None
@@ -121,6 +125,9 @@ def open_each(sources: Iterable[Source]) -> Iterator[tuple[Callable[[int], bytes
                     archive, opened = None, ""
                     archive, opened = zipfile.ZipFile(source.path), source.path
                 stream = _open(source, archive)
+            except OSError as error:
+                yield _nothing, _unavailable(error)
+                continue
             except Exception as error:  # noqa: BLE001  a damaged archive may raise anything; the caller records it
                 yield _nothing, error
                 continue
@@ -137,12 +144,21 @@ def _open(source: Source, archive: zipfile.ZipFile | None) -> IO[bytes]:
 
 def _first(stream: IO[bytes], size: int) -> bytes:
     """Read the first bytes of a stream; a short read ends only with the stream."""
-    stream.seek(0)
     parts = []
-    while size > 0 and (part := stream.read(min(size, _PIECE))):
-        parts.append(part)
-        size -= len(part)
+    try:
+        stream.seek(0)
+        while size > 0 and (part := stream.read(min(size, _PIECE))):
+            parts.append(part)
+            size -= len(part)
+    except OSError as error:
+        raise _unavailable(error) from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _unavailable(error: OSError) -> UnavailableError:
+    found = UnavailableError(type(error).__name__)
+    found.__cause__ = error
+    return found
 
 
 def _nothing(_size: int) -> bytes:
