@@ -107,7 +107,7 @@ def cohort(
             for name in ("scores", "predictions"):
                 (root / "tables" / f"{name}.parquet").unlink(missing_ok=True)
     _write_record(root, config, plan, settings, results, timings)
-    write_curation_page(root, curated, plan, config.quality.settings(), _title(config))
+    say(f"curation: {write_curation_page(root, curated, plan, config.quality.settings(), _title(config))}")
     page = report(str(root), config.report.beside, config.report.planted_radius_mm)
     return Outcome(page, len(results), sum(r.reused for r in results), n_exclusions, _honest_auc(root))
 

@@ -157,6 +157,9 @@ def _zip_folder(path: str, mark: tuple[int, int]) -> Folder:
         return refuse("zip_bomb", message)
     if any(entry.flag_bits & 0x1 for entry in entries):
         return refuse("zip_encrypted", "a zip archive is encrypted; unpack it with its password and index again")
+    if any(entry.filename.lower().endswith(".zip") for entry in entries):
+        message = "a zip archive holds another one, which is not read; unpack the outer one and index again"
+        folder.exclusions.append(_excluded("zip_nested", message, path))
     folder.files.extend(
         (entry.filename, entry.file_size, entry.CRC)
         for entry in entries

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lungpipe.identity.terms import Kind
 
 #: Raise when headers, stacks or their codes come out differently: older memories are then forgotten.
-VERSION = 2
+VERSION = 3
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS folders (path TEXT PRIMARY KEY, is_zip INTEGER, digest BLOB, marks TEXT);

@@ -31,8 +31,7 @@ OBLIQUE_DEGREES = 0.1
 #: A slice thickness above the limit by this is rounding, mm.
 THICKNESS_ERROR_MM = 0.01
 
-#: What an object is, in the order in which the question is settled: such a series gets no other code.
-_KINDS = ("dose", "secondary", "localizer")
+#: Codes of images that are none of a volume, by mark, in the order in which the question is settled.
 _KIND_CODES = {"dose": "dose_report", "secondary": "secondary_capture", "localizer": "localizer"}
 _NO_CT = {*_KIND_CODES.values(), "not_ct", "pet_as_ct"}
 #: Without these there is no volume, or only a wrong one, so no recipe can accept them.
@@ -106,13 +105,18 @@ def check_limits(series: Series, settings: QualitySettings) -> set[str]:
     return codes
 
 
+def kind_code(header: Header) -> str:
+    """Code of an image that is none of a volume (``"localizer"``); empty for the others. It gets no other code."""
+    return next((code for mark, code in _KIND_CODES.items() if mark in header.marks), "")
+
+
 def check_headers(headers: Sequence[Header], geometry: Geometry | None, split_by: str = "") -> tuple[str, ...]:
     """Quality codes of one stack, sorted.
 
     Parameters
     ----------
     headers : sequence of Header
-        One image a place, in order of position.
+        One image a place, in order of position, all of one kind (:func:`kind_code`).
     geometry : Geometry or None
         The stack's grid.
     split_by : str
@@ -123,10 +127,10 @@ def check_headers(headers: Sequence[Header], geometry: Geometry | None, split_by
     tuple of str
         Keys of :data:`lungpipe.dicom.codes.CODES`.
     """
+    kind = kind_code(headers[0])
+    if kind:
+        return (kind,)
     marks = frozenset().union(*(h.marks for h in headers))
-    for mark in _KINDS:
-        if mark in marks:
-            return (_KIND_CODES[mark],)
     if any(h.modality != "CT" for h in headers):
         return ("not_ct",)
     if "pet" in marks:

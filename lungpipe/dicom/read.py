@@ -200,7 +200,9 @@ def _to_int16(hu: NDArray[Any]) -> NDArray[np.int16]:
 
 
 def read_image(path: Path) -> tuple[NDArray[np.generic], Geometry]:
-    """Read a NIfTI, NRRD or MetaImage file, or a folder with one DICOM series, with its own data type.
+    """Read a NIfTI, NRRD or MetaImage file, or a folder or zip archive with one DICOM series.
+
+    A volume file keeps its own data type; a DICOM series comes as HU.
 
     Returns
     -------
@@ -215,7 +217,7 @@ def read_image(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     """
     from lungpipe.dicom.index import index_series
 
-    if path.is_dir():
+    if path.is_dir() or path.suffix.lower() == ".zip":
         series = [s for s in index_series(path).series if s.geometry is not None]
         if len(series) != 1 or series[0].geometry is None:
             raise DatasetError(f"{path} holds {len(series)} series; expected exactly one: name its own folder")

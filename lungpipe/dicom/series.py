@@ -90,7 +90,8 @@ class Series:
     stack : int
         1, or the number of the stack inside a series that holds several (largest first).
     split_by : str
-        Why a series has several stacks: ``"orientation"``, ``"acquisition"``, ``"localizer"``; empty for one stack.
+        Why a series has several stacks: ``"orientation"``, ``"acquisition"``, or ``"kind"`` (localizers, screen shots
+        and dose sheets, set apart); empty for one stack.
     twins : tuple of (Source, Source, str)
         Pairs that claim the same place (``"position"``) or the same SOP instance (``"sop"``); the second of each is
         not in ``files``.

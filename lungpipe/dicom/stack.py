@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungpipe.dicom.quality import POSITION_ERROR_MM, check_headers
+from lungpipe.dicom.quality import POSITION_ERROR_MM, check_headers, kind_code
 from lungpipe.dicom.series import Header, Series
 from lungpipe.errors import GeometryError
 from lungpipe.geometry import Geometry
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
     from lungpipe.dicom.source import Source
 
+#: Images whose direction cosines differ by more than this are not parallel.
+ORIENTATION_TOLERANCE = 5e-3
+
 Twin = tuple["Source", "Source", str]
 
 
 def assemble(headers: Sequence[Header]) -> list[Series]:
     """Make the stacks of one series, the largest first.
 
-    Images are divided by orientation, localizers apart. A stack with several images at its positions is divided by
-    acquisition where that leaves one at each.
+    Images are divided by orientation; localizers, screen shots and dose sheets are set apart. A stack with several images
+    at its positions is divided by acquisition where that leaves one at each.
 
     Parameters
     ----------
@@ -39,28 +42,36 @@ def assemble(headers: Sequence[Header]) -> list[Series]:
         With quality codes of the headers; twins (two images in one place) keep their codes open, see
         :func:`lungpipe.dicom.twins.settle`.
     """
-    groups: dict[tuple[object, ...], list[Header]] = defaultdict(list)
-    for header in headers:
-        groups[_orientation_key(header)].append(header)
-    axial = [group for key, group in groups.items() if key != ("localizer",)]
-    split_by = "orientation" if len(axial) > 1 else ""
+    kinds: dict[str, list[Header]] = defaultdict(list)
+    for header in sorted(headers, key=lambda h: h.source):
+        kinds[kind_code(header)].append(header)
+    groups = _by_orientation(kinds.pop("", []))
     stacks: list[tuple[list[Header], str]] = []
-    for group in axial:
+    for group in groups:
         acquired = _by_acquisition(group)
-        reason = split_by or ("acquisition" if len(acquired) > 1 else "")
+        reason = "orientation" if len(groups) > 1 else "acquisition" if len(acquired) > 1 else ""
         stacks += [(part, reason) for part in acquired]
     stacks.sort(key=lambda stack: (-len(stack[0]), stack[0][0].source))
-    if ("localizer",) in groups:
-        stacks.append((groups["localizer",], "localizer" if stacks else ""))
+    stacks += [(kinds[kind], "kind" if len(kinds) > 1 or groups else "") for kind in sorted(kinds)]
     return [_stack(group, number, reason) for number, (group, reason) in enumerate(stacks, start=1)]
 
 
-def _orientation_key(header: Header) -> tuple[object, ...]:
-    if "localizer" in header.marks:
-        return ("localizer",)
-    if header.orientation is None:
-        return (None,)
-    return tuple(round(value, 2) + 0.0 for value in header.orientation)
+def _by_orientation(images: list[Header]) -> list[list[Header]]:
+    """Groups of parallel images; those without orientation make one."""
+    groups: list[list[Header]] = []
+    for image in images:
+        group = next((g for g in groups if _parallel(g[0].orientation, image.orientation)), None)
+        if group is None:
+            groups.append([image])
+        else:
+            group.append(image)
+    return groups
+
+
+def _parallel(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= ORIENTATION_TOLERANCE
 
 
 def _by_acquisition(group: list[Header]) -> list[list[Header]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lungpipe.dicom.codes import VERDICTS
@@ -21,6 +19,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.report import curation_counts as counts
 from lungpipe.report.curation_figures import histogram
 from lungpipe.report.curation_flow import flow_diagram
+from lungpipe.report.html import data_uri, environment
 from lungpipe.report.page import MEASURED, SIMULATED
 from lungpipe.report.settings_text import flat
 from lungpipe.store.ledger import write_atomically
@@ -70,14 +69,7 @@ def write_curation(curation: Curation, out: Path) -> Path:
         missing, or a verdict is unknown.
     """
     _check(curation)
-    environment = Environment(
-        loader=PackageLoader("lungpipe", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("curation.html.j2").render(_content(curation))
+    html = environment().get_template("curation.html.j2").render(_content(curation))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "curation.html"
     write_atomically(path, html.encode())
@@ -174,7 +166,7 @@ def _tiles(curation: Curation, series: pd.DataFrame, decided: pd.Series[str]) ->
             continue
         shown.append(
             {
-                "src": _uri("image/png", picture) if picture else "",
+                "src": data_uri("image/png", picture) if picture else "",
                 "reason": reason,
                 "code": decided[label],
                 "codes": codes or [counts.NO_CODE],
@@ -214,15 +206,11 @@ def _csv(table: pd.DataFrame, name: str) -> dict[str, str]:
     """Return a link that holds a whole table, zipped if it is large."""
     content = table.to_csv(index=False, float_format="%.7g").encode()
     if len(content) <= PLAIN_CSV_BYTES:
-        return {"name": f"{name}.csv", "href": _uri("text/csv;charset=utf-8", content)}
+        return {"name": f"{name}.csv", "href": data_uri("text/csv;charset=utf-8", content)}
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo(f"{name}.csv"), content, zipfile.ZIP_DEFLATED)  # no date
-    return {"name": f"{name}.csv.zip", "href": _uri("application/zip", target.getvalue())}
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return {"name": f"{name}.csv.zip", "href": data_uri("application/zip", target.getvalue())}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

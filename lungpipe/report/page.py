@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lungpipe.errors import DatasetError
 from lungpipe.report import summary
 from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
+from lungpipe.report.html import data_uri, environment
 from lungpipe.report.settings_text import flat, toml
 from lungpipe.store.ledger import write_atomically
 
@@ -45,15 +44,9 @@ def write_report(report: Report, out: Path) -> Path:
     for intensities in (report.intensities, *(one[2] for one in report.beside)):
         if intensities not in (SIMULATED, MEASURED):
             raise DatasetError(f'Intensities must be "{SIMULATED}" or "{MEASURED}", not "{intensities}".')
-    environment = Environment(
-        loader=PackageLoader("lungpipe", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": _figure, "plain": plain}
-    html = environment.get_template("page.html.j2").render(_content(report))
+    pages = environment()
+    pages.filters |= {"figure": _figure, "plain": plain}
+    html = pages.get_template("page.html.j2").render(_content(report))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "index.html"
     write_atomically(path, html.encode())
@@ -110,7 +103,7 @@ def _radius_pictures(report: Report, scores: pd.DataFrame | None) -> list[dict[s
                 "caption": caption,
                 "simulated": simulated,
                 "verdict": verdict,
-                "src": _uri("image/svg+xml", image.encode()),
+                "src": data_uri("image/svg+xml", image.encode()),
                 "alt": alt + verdict["best_name"] + ".",
             }
         )
@@ -125,7 +118,7 @@ def _roc(report: Report, scores: pd.DataFrame | None) -> dict[str, str] | None:
         return None
     image = roc_curves(curves, figures, simulated=report.intensities == SIMULATED)
     areas = "; ".join(f"{name}, AUC {figures[name]['auc']:.2f}" for name in curves)
-    return {"src": _uri("image/svg+xml", image.encode()), "alt": f"ROC curves: {areas}."}
+    return {"src": data_uri("image/svg+xml", image.encode()), "alt": f"ROC curves: {areas}."}
 
 
 def _sheet(report: Report) -> dict[str, Any] | None:
@@ -136,7 +129,7 @@ def _sheet(report: Report) -> dict[str, Any] | None:
     shown = min(len(report.tiles), MAX_TILES)
     alt = f"{shown} nodules, one axial slice each at lung window, outlined: {names or 'nothing'}."
     return {
-        "src": _uri("image/png", image),
+        "src": data_uri("image/png", image),
         "alt": alt,
         "shown": shown,
         "of": len(report.tiles),
@@ -167,11 +160,7 @@ def _numbered(name: str, count: int) -> str:
 
 
 def _csv(table: pd.DataFrame) -> str:
-    return _uri("text/csv;charset=utf-8", table.to_csv(index=False).encode())
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return data_uri("text/csv;charset=utf-8", table.to_csv(index=False).encode())
 
 
 def _figure(value: float | None) -> str:

@@ -16,6 +16,7 @@ from lungpipe.dicom.archive import walk
 from lungpipe.dicom.header import parse_header
 from lungpipe.dicom.index import headers_of, index_archive, index_series, one_after_another
 from lungpipe.dicom.memory import remember
+from lungpipe.dicom.read import read_image
 from lungpipe.dicom.source import Source
 from lungpipe.errors import DatasetError, Exclusion
 from lungpipe.geometry import Geometry
@@ -54,6 +55,14 @@ def test_zip_archives_are_read_in_place(tree, tmp_path):
     assert sorted(p.name for p in tree.iterdir()) == ["a", "d", "e.zip"]
     zip_folder(tree, tmp_path / "whole.zip")
     assert len(index_series(tmp_path / "whole.zip").series) == 1
+
+
+def test_one_series_in_a_zip_is_an_image(tree, tmp_path, scan):
+    """A zip archive with one series can be named where an image is asked for."""
+    zip_folder(tree / "d", tmp_path / "one.zip")
+    hu, geometry = read_image(tmp_path / "one.zip")
+    assert np.array_equal(hu, scan.hu)
+    assert geometry.mismatch(scan.frame, 1e-3) is None
 
 
 def test_other_files_are_passed_over(tree):
@@ -107,6 +116,15 @@ def test_damaged_and_encrypted_zips_are_exclusions(tree):
         at = content.find(b"PK\x01\x02", at + 1)
     (tree / "locked.zip").write_bytes(content)
     assert sorted(e.code for e in index_series(tree).exclusions) == ["unreadable_zip", "zip_encrypted"]
+
+
+def test_zip_in_a_zip_is_told(tree):
+    """An archive inside an archive is not read, and not passed over in silence."""
+    zip_folder(tree / "d", tree / "a" / "inner.zip")
+    zip_folder(tree / "a", tree / "outer.zip")
+    table = index_series(tree)
+    assert [e.code for e in table.exclusions] == ["zip_nested"]
+    assert table.exclusions[0].file == str(tree / "outer.zip")
 
 
 def test_symlink_loop_is_an_exclusion(tree):

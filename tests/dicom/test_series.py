@@ -131,6 +131,19 @@ def test_orientations_become_stacks_of_their_own(small, tmp_path, dicom_writer):
     assert all("mixed_orientation" in s.codes for s in series)
 
 
+def test_rounding_of_orientations_tears_no_stack_apart(small, tmp_path, dicom_writer):
+    """Cosines that differ in the sixth digit are one orientation, wherever rounding would part them."""
+
+    def jitter(dataset, k):
+        angle = np.arccos(0.995 + (1e-6 if k % 2 else -1e-6))
+        dataset.ImageOrientationPatient = [np.cos(angle), np.sin(angle), 0, -np.sin(angle), np.cos(angle), 0]
+
+    dicom_writer(tmp_path, small, change=jitter)
+    (series,) = index_series(tmp_path).series
+    assert len(series.files) == 12
+    assert series.codes == ("oblique",)
+
+
 def test_acquisitions_of_one_place_become_stacks_of_their_own(small, tmp_path, dicom_writer):
     """Two acquisitions at the same positions are two stacks; one acquisition number a slice is one stack."""
     for number in (1, 2):
@@ -156,12 +169,21 @@ def test_a_number_for_each_slice_is_one_acquisition(small, tmp_path, dicom_write
     assert "mixed_acquisition" not in series.codes
 
 
-def test_localizers_are_set_apart(small, tmp_path, dicom_writer):
-    """Scout views in a series make a stack of their own, and the axial stack stays good."""
-    dicom_writer(tmp_path, small, change=_set("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"], {0}))
-    axial, scout = index_series(tmp_path).series
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        ("localizer", _set("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"], {0})),
+        ("secondary_capture", _set("ImageType", ["DERIVED", "SECONDARY", "SCREEN SAVE"], {0})),
+        ("dose_report", _set("SeriesDescription", "Dose Report", {0})),
+    ],
+)
+def test_what_is_no_slice_is_set_apart(small, tmp_path, dicom_writer, code, change):
+    """A scout view, screen shot or dose sheet in a series makes a stack of its own, and the axial stack stays good."""
+    dicom_writer(tmp_path, small, change=change)
+    axial, other = index_series(tmp_path).series
+    assert len(axial.files) == 11
     assert set(axial.codes) <= {"oblique"}
-    assert scout.codes == ("localizer",)
+    assert other.codes == (code,)
 
 
 def test_copies_are_told_from_contradictions(small, tmp_path, dicom_writer):
