@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lungpipe.dicom.pseudonymise import key_path
 from lungpipe.dicom.series import Header, Series
 from lungpipe.dicom.source import Source
+from lungpipe.errors import DatasetError
 from lungpipe.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -51,24 +52,41 @@ def memory_path(root: Path) -> Path:
 
 @contextmanager
 def remember(path: Path | None) -> Iterator[Memory]:
-    """Open a memory, or an empty one in RAM; what was added is kept when the block ends, however it ends."""
+    """Open a memory, or an empty one in RAM; what was added is kept when the block ends, however it ends.
+
+    Raises
+    ------
+    DatasetError
+        If the file is damaged, or another run has been writing to it for a minute.
+    """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     database = sqlite3.connect(path or ":memory:", isolation_level="DEFERRED", timeout=60)
     try:
-        if path is not None:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                database.execute(f"DROP TABLE {name}")
-            database.execute(f"PRAGMA user_version = {VERSION}")
-        database.executescript(_TABLES)
-        yield Memory(database)
+        _prepare(database, on_disk=path is not None)
+        try:
+            yield Memory(database)
+        finally:
+            database.commit()
+    except sqlite3.DatabaseError as error:
+        raise DatasetError(
+            f"what was indexed before cannot be used ({error}): if no other run is indexing the same archive, delete {path}"
+        ) from error
     finally:
-        database.commit()
         database.close()
+
+
+def _prepare(database: sqlite3.Connection, *, on_disk: bool) -> None:
+    """Make the tables, anew if they are those of another version."""
+    if on_disk:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+    if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            database.execute(f"DROP TABLE {name}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
+    database.executescript(_TABLES)
 
 
 class Memory:

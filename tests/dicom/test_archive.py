@@ -291,6 +291,13 @@ def test_memory_keeps_headers_and_lives_beside_the_key(tree, tmp_path, pseudonym
     assert ("id", "P1") in all_terms()
 
 
+def test_damaged_memory_is_told(tmp_path):
+    """A memory that is no database is an error that says which file to delete, not a stack trace."""
+    (tmp_path / "memory.sqlite").write_bytes(b"no database " * 100)
+    with pytest.raises(DatasetError, match=r"delete .*memory\.sqlite"), remember(tmp_path / "memory.sqlite"):
+        pass
+
+
 def test_a_batch_that_fails_is_cut_down_to_the_file(tree):
     """When a worker dies over a batch, only the file that does it is excluded."""
     victim = str(sorted((tree / "d").iterdir())[2])
