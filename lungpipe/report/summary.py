@@ -124,8 +124,12 @@ def cohort_counts(series: pd.DataFrame, nodules: pd.DataFrame, exclusions: pd.Da
     """
     counts = [("series found", len(series))]
     if "verdict" in series:
-        accepted = int((series["verdict"] == "accept").sum())
-        counts += [("series accepted", accepted), ("series set aside", len(series) - accepted)]
+        quarantined = int((series["verdict"] == "quarantine").sum())
+        warned = int((series["verdict"] == "warn").sum())
+        counts.append(("series accepted", len(series) - quarantined))
+        if warned:
+            counts.append(("of these with a warning", warned))
+        counts.append(("series set aside", quarantined))
     counts.append(("patients", int(series["patient_id"].nunique()) if "patient_id" in series else 0))
     once = nodules.drop_duplicates(NODULE)
     counts.append(("nodules segmented", len(once)))

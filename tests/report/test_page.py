@@ -173,6 +173,14 @@ def test_counts_follow_the_way_of_the_data():
     }
 
 
+def test_series_with_a_warning_are_accepted():
+    """A warned series was worked on, so the page counts it as accepted and says of how many that is so."""
+    series = make_series()
+    series.loc[:4, "verdict"] = "warn"
+    counts = dict(cohort_counts(series, make_nodules(), make_exclusions()))
+    assert (counts["series accepted"], counts["of these with a warning"], counts["series set aside"]) == (47, 5, 1)
+
+
 def test_scanners_are_grouped_with_ranges():
     """One row a scanner and kernel, missing kernels named, ranges of voltage and spacing; no columns, no table."""
     rows = scanner_table(make_series())
