@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-workspace
+# Two processes, a file of tests in one of them: most tests wait for servers and workers to start.
+SHARED := -n 2 --dist loadfile
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.
 DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
 
@@ -39,10 +41,10 @@ demo-cohorts/pseudonym.key:
 	echo "a public key: simulated patients have no secrets" > $@
 
 test: install check ## install, check, then all tests but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
 
 test-all: install check ## the slow tests too
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest $(SHARED) -m "slow or not slow"
 
 check: install ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import resource
 import struct
 import time
 import zlib
@@ -156,7 +155,12 @@ def explore(folder: str, results: multiprocessing.Queue) -> None:
         known.add(item.file)
     ends["passed over"] = sum(count for _, count in table.others)
     missing = sum(str(path) not in known for path in root.iterdir()) - ends["passed over"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Of this process alone: what getrusage says is inherited from the process that started it.
+    peak = next(
+        int(line.split()[1]) * 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    )
     results.put((slowest, peak, missing, dict(ends)))
 
 
