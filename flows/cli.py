@@ -6,12 +6,21 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.archive_commands import export_dicom, export_masks, index, verify
+from flows.archive_commands import export_dicom, export_masks, index
+from flows.dictionary_command import dictionary
+from flows.export_commands import export_crate, export_croissant, export_prov, query
+from flows.frame_command import check_frame
+from flows.lineage_commands import gc, impact, trace, verify, withdraw
+from flows.rater_commands import raters
+from flows.store_commands import export_nifti, export_ome
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
+
+if TYPE_CHECKING:
+    from flows.standing import Outcome
 
 WRONG_INPUT, FAILED_PART_WAY = 2, 3
 
@@ -32,7 +41,7 @@ def main() -> None:
         app()
     except (DatasetError, PluginError, GeometryError, CaseError) as error:
         _fail(f"lungpipe: {error}", WRONG_INPUT)
-    except LungpipeError as error:
+    except (LungpipeError, OSError) as error:
         _fail(f"lungpipe: {error}", FAILED_PART_WAY)
 
 
@@ -49,7 +58,10 @@ def _print(text: str) -> None:
 def run(
     recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
     workspace: Annotated[
-        Path | None, typer.Option(help="Where results go; default: RECIPE's name + '-workspace'.")
+        str | None,
+        typer.Option(
+            help="Folder or address (s3://bucket/name) of the results; default: RECIPE's name + '-workspace'."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable.")
@@ -64,21 +76,33 @@ def run(
     """
     _prefect_environment()
     from flows.config import load_config
+    from lungpipe.store.place import Place
 
-    load_config(recipe, overrides)  # a misspelt recipe is told before anything starts
-    from flows.cohort import check_config, cohort
+    config = load_config(recipe, overrides)  # a misspelt recipe is told before anything starts
+    place = Place.at(workspace or Path.cwd() / f"{recipe.stem}-workspace")
+    from flows.plan import check_config
+    from flows.standing import standing_run
 
-    check_config(load_config(recipe, overrides))
-    root = workspace or Path.cwd() / f"{recipe.stem}-workspace"
-    resume = f"what is done is kept in {root}; resume with the same command"
+    standing = standing_run(config, *check_config(config), place)
+    if standing is not None:
+        print("nothing to do: recipe, archive and results are as they were", file=sys.stderr)  # noqa: T201
+        _conclude(standing, strict)
+        return
+    from flows.cohort import cohort
+
+    resume = f"what is done is kept in {place}; resume with the same command"
     try:
-        outcome = cohort(str(recipe), str(root), overrides, dask, workers)
+        outcome = cohort(str(recipe), str(place), overrides, dask, workers)
     except (DatasetError, PluginError):
         raise
     except KeyboardInterrupt:
         _fail(f"lungpipe: interrupted; {resume}", FAILED_PART_WAY)
     except Exception as error:  # noqa: BLE001  a person wants the way on, the log has the rest
         _fail(f"lungpipe: {type(error).__name__}: {error}; {resume}", FAILED_PART_WAY)
+    _conclude(outcome, strict)
+
+
+def _conclude(outcome: Outcome, strict: bool) -> None:
     note = f"{outcome.scans} scans ({outcome.reused} reused), {outcome.exclusions} exclusions"
     if outcome.auc is not None:
         note += f", AUC {outcome.auc:.2f} (configuration chosen inside the training folds)"
@@ -96,7 +120,10 @@ def _prefect_environment() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
-for _command in (index, export_dicom, export_masks, verify):
+for _command in (
+    index, check_frame, raters, export_dicom, export_masks, export_ome, export_nifti,
+    trace, impact, withdraw, verify, gc, query, dictionary, export_prov, export_crate, export_croissant,
+):  # fmt: skip
     app.command()(_command)
 
 
@@ -176,7 +203,7 @@ def extract(
     from lungpipe import plugins
     from lungpipe.radiomics.oneoff import extract_pair, extract_with_parameter_file
     from lungpipe.radiomics.settings import RadiomicsSettings
-    from lungpipe.store.ledger import write_atomically
+    from lungpipe.store.place import write_atomically
 
     values: Any
     if settings is not None:

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lungpipe.dicom.codes import CODES
+from lungpipe.dicom.quality import check_limits
 from lungpipe.errors import Exclusion
+from lungpipe.lineage.tombstones import tombstone_id
 from lungpipe.scan import ScanJob
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def plan_cohort(
     exclusions: Iterable[Exclusion],
     pseudonym: Pseudonymiser,
     quality: QualitySettings,
+    gone: frozenset[str] = frozenset(),
 ) -> Plan:
     """Hand every nodule to its series, leave out what is quarantined, and replace all identifiers.
 
@@ -67,6 +70,9 @@ def plan_cohort(
     pseudonym : Pseudonymiser
     quality : QualitySettings
         What was judged with.
+    gone : frozenset of str
+        Tombstones of patients who were withdrawn: nothing of them is in the plan but one exclusion that counts their
+        series.
     """
     owner = {n.series_uid: n.patient_id for n in nodules}
     by_series: dict[str, list[Nodule]] = {}
@@ -74,10 +80,18 @@ def plan_cohort(
         by_series.setdefault(nodule.series_uid, []).append(nodule)
     left_out = [*curation.exclusions, *exclusions]
     jobs, rows = [], []
+    n_gone = 0
+
+    def is_gone(patient: str) -> bool:
+        return bool(gone) and tombstone_id(pseudonym("patient", patient)) in gone
+
     for judged in curation.stacks:
         scan = judged.series
         # A volume file carries no patient; its annotations do.
         patient = owner.get(scan.series_uid, scan.patient_id) if scan.is_volume_file else scan.patient_id
+        if is_gone(patient):
+            n_gone += 1
+            continue
         name = scan.name
         kind = "simulated" if scan.simulated else intensities
         rows.append(_series_row(judged, patient, dataset, kind, pseudonym))
@@ -103,7 +117,25 @@ def plan_cohort(
             for n in found
         ]
         hidden.sort(key=lambda n: n.nodule_id)
-        jobs.append(ScanJob(dataset, kind, hidden_patient, hidden_series, scan.files, scan.geometry, tuple(hidden)))
+        jobs.append(
+            ScanJob(
+                dataset,
+                kind,
+                hidden_patient,
+                hidden_series,
+                scan.files,
+                scan.geometry,
+                tuple(hidden),
+                judged.source_sha256,
+                pseudonym("study", scan.study_uid),
+                () if scan.is_volume_file else tuple(pseudonym.uid(uid) for uid in scan.sop_uids),
+                # Codes that depend on a recipe's limits say nothing about the volume.
+                tuple(sorted(set(judged.codes) - check_limits(scan, quality))),
+            )
+        )
+    left_out = [item for item in left_out if not is_gone(item.patient_id)]
+    if n_gone:
+        left_out.append(Exclusion("withdrawal", "withdrawn", f"{n_gone} series of withdrawn patients were left out"))
     return Plan(
         tuple(sorted(jobs, key=lambda j: (j.patient_id, j.series_uid))),
         tuple(rows),

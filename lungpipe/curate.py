@@ -42,6 +42,8 @@ class Judged:
         What a code leaves open, such as the name of a missing decoder.
     padding_voxels : int
         Voxels that were set to -1024 HU.
+    source_sha256 : str
+        Over the contents of its files; empty if its pixels were not looked at.
     """
 
     series: Series
@@ -49,6 +51,7 @@ class Judged:
     verdict: Verdict
     detail: str = ""
     padding_voxels: int = 0
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,14 @@ def curate(
         report, _ = _unpack(text)
         codes = {*series.codes, *check_limits(series, settings), *report.codes}
         judged.append(
-            Judged(series, tuple(sorted(codes)), settings.verdict(codes), report.detail, report.padding_voxels)
+            Judged(
+                series,
+                tuple(sorted(codes)),
+                settings.verdict(codes),
+                report.detail,
+                report.padding_voxels,
+                report.source_sha256,
+            )
         )
         digests.append(report.digest)
     leaks = _leaks(judged, digests)

@@ -37,6 +37,8 @@ class Nodule:
         the file holds only one.
     codes : tuple of str
         What needs a look: contours that were left out or corrected when its mask was read.
+    frame : {"lps", "ras", "voxel"}
+        Frame that its annotation declares; ``centre_mm`` is LPS whatever it says.
     """
 
     patient_id: str
@@ -50,3 +52,4 @@ class Nodule:
     mask_path: Path | None = None
     mask_roi: str | None = None
     codes: tuple[str, ...] = ()
+    frame: str = "lps"

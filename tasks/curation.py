@@ -5,27 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
-from lungpipe.report.curation import Curation, write_curation
+from lungpipe.report.curation import Curation, curation_html
+from lungpipe.store.page import write_page
 from lungpipe.store.record import environment
 from lungpipe.store.tables import make_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lungpipe.cohort import Plan
     from lungpipe.dicom.quality import QualitySettings
+    from lungpipe.store.place import Place
     from tasks.curate import Curated
 
 #: Codes of series whose pictures may show a name.
 _WITHHELD = {"burned_in_annotation", "secondary_capture", "dose_report"}
 
 
-def write_curation_page(root: Path, curated: Curated, plan: Plan, quality: QualitySettings, title: str) -> Path:
-    """Write ``report/curation.html`` of a workspace.
+def write_curation_page(
+    place: Place, curated: Curated, plan: Plan, quality: QualitySettings, title: str
+) -> tuple[str, str]:
+    """Write ``report/curation.html`` of a workspace, and return its address and the reference of its record.
 
     Parameters
     ----------
-    root : Path
+    place : Place
         The workspace.
     curated : Curated
     plan : Plan
@@ -60,4 +62,4 @@ def write_curation_page(root: Path, curated: Curated, plan: Plan, quality: Quali
         },
         verdicts={code: str(verdict) for code, verdict in quality.in_force().items()},
     )
-    return write_curation(page, root / "report")
+    return write_page(place, "curation", "report/curation.html", curation_html(page))

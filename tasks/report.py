@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import DatasetError
-from lungpipe.report.page import Report, write_report
+from lungpipe.report.page import Report, report_html
 from lungpipe.report.tiles import nodule_tiles
+from lungpipe.store.page import write_page
+from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
 from tasks.progress import say
 
@@ -20,36 +21,36 @@ if TYPE_CHECKING:
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | None) -> str:
-    """Write ``report/index.html`` from what the workspace holds, and return its path."""
-    root = Path(workspace)
-    nodules, scores, predictions = _table(root, "nodules"), _optional(root, "scores"), _optional(root, "predictions")
-    run: dict[str, Any] = json.loads((root / "run.json").read_text(encoding="utf-8"))
+def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | None, made_from: list[str]) -> str:
+    """Write ``report/index.html`` from what the workspace holds, and return the reference of its record."""
+    place = Place.at(workspace)
+    nodules, scores, predictions = _table(place, "nodules"), _optional(place, "scores"), _optional(place, "predictions")
+    run: dict[str, Any] = json.loads(place.read("run.json"))
     segmenter, radius_mm = _shown(nodules, scores)
     shown = nodules[nodules["segmenter"] == segmenter]
     page = Report(
         title=run["title"],
         intensities=run["intensities"],
         run=run,
-        tiles=nodule_tiles(root, shown, radius_mm, _probabilities(predictions)),
-        beside=[_beside(Path(path)) for path in beside],
+        tiles=nodule_tiles(place, shown, radius_mm, _probabilities(predictions)),
+        beside=[_beside(Place.at(path)) for path in beside],
         planted_radius_mm=planted_radius_mm,
-        series=_table(root, "series"),
-        exclusions=_table(root, "exclusions"),
+        series=_table(place, "series"),
+        exclusions=_table(place, "exclusions"),
         nodules=nodules,
         scores=scores,
         predictions=predictions,
     )
-    return str(write_report(page, root / "report"))
+    return write_page(place, "report", "report/index.html", report_html(page), made_from)[1]
 
 
-def _table(root: Path, name: str) -> pd.DataFrame:
-    return read_table(root / "tables" / f"{name}.parquet")
+def _table(place: Place, name: str) -> pd.DataFrame:
+    return read_table(place, f"tables/{name}.parquet")
 
 
-def _optional(root: Path, name: str) -> pd.DataFrame | None:
-    path = root / "tables" / f"{name}.parquet"
-    return read_table(path) if path.is_file() else None
+def _optional(place: Place, name: str) -> pd.DataFrame | None:
+    path = f"tables/{name}.parquet"
+    return read_table(place, path) if place.exists(path) else None
 
 
 def _shown(nodules: pd.DataFrame, scores: pd.DataFrame | None) -> tuple[str, float]:
@@ -70,13 +71,11 @@ def _probabilities(predictions: pd.DataFrame | None) -> dict[str, float]:
     return {str(name): float(p) for name, p in chosen.groupby("nodule_id")["p"].mean().items()}
 
 
-def _beside(workspace: Path) -> tuple[str, pd.DataFrame, str]:
+def _beside(place: Place) -> tuple[str, pd.DataFrame, str]:
     try:
-        run: dict[str, Any] = json.loads((workspace / "run.json").read_text(encoding="utf-8"))
-        scores = read_table(workspace / "tables" / "scores.parquet")
+        run: dict[str, Any] = json.loads(place.read("run.json"))
+        scores = read_table(place, "tables/scores.parquet")
     except OSError as error:
-        raise DatasetError(
-            f"report.beside names {workspace}, which is no finished workspace with a benchmark"
-        ) from error
+        raise DatasetError(f"report.beside names {place}, which is no finished workspace with a benchmark") from error
     say(f"report: with {run['title']} beside it")
     return run["title"], scores, run["intensities"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -38,10 +37,10 @@ def process_shard(
     """Process every scan of a shard; each ends as a result, with rows or with an exclusion."""
     results = []
     excluded = reused = 0
-    for position, outcome in each(address, process_scan, jobs, settings, Path(workspace), timeout_s=timeout_s):
+    for position, outcome in each(address, process_scan, jobs, settings, workspace, timeout_s=timeout_s):
         result = _failed(jobs[position], outcome) if isinstance(outcome, Failure) else outcome
         excluded += result.exclusion is not None
-        reused += result.reused
+        reused += not result.made and result.exclusion is None
         results.append(result)
         advance(1, ", ".join(f"{n} {word}" for n, word in ((reused, "reused"), (excluded, "excluded")) if n))
     return sorted(results, key=lambda r: (r.patient_id, r.series_uid))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+import small_run
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -142,3 +144,29 @@ def broken_archive(tmp_path_factory):
 @pytest.fixture(scope="session")
 def dicom_writer():
     return write_series
+
+
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory):
+    """DICOM of eight patients and their nodules; see tests/small_run.py."""
+    root = tmp_path_factory.mktemp("small") / "dicom"
+    return root, small_run.write_archive(root, analytic_ct, write_series)
+
+
+@pytest.fixture(scope="session")
+def finished_run(small_archive, tmp_path_factory):
+    """A finished workspace with its key beside it, to copy and not to change."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "pseudonym.key").write_text("a key of the tests alone")
+        patch.setenv("LUNGPIPE_KEY_FILE", str(folder / "pseudonym.key"))
+        done = small_run.run(*small_archive, folder / "workspace")
+    return folder, done
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path, monkeypatch):
+    """A copy of the finished workspace, under its key; returns its path and what the run returned."""
+    shutil.copytree(finished_run[0], tmp_path / "finished")
+    monkeypatch.setenv("LUNGPIPE_KEY_FILE", str(tmp_path / "finished" / "pseudonym.key"))
+    return tmp_path / "finished" / "workspace", finished_run[1]

@@ -10,15 +10,19 @@ import pydicom
 import pytest
 
 from data_catalog.lidc import (
+    RATING_SCALES,
     Annotation,
     Contour,
     Scan,
     cluster_annotations,
     database_path,
+    even_frame,
     malignancy_label,
     rater_mask,
+    rater_rows,
     read_annotations,
     read_nodules,
+    read_readings,
     read_scans,
     scan_frame,
 )
@@ -49,8 +53,9 @@ def ring(x: int, y: int, side: int, z_mm: float = -96.0, *, included: bool = Tru
     return Contour(z_mm, points + np.array([x, y]), included)
 
 
-def annotation(*contours: Contour, number: int = 1, malignancy: int = 3) -> Annotation:
-    return Annotation(number, 1, malignancy, texture=5, calcification=6, contours=contours)
+def annotation(*contours: Contour, number: int = 1, malignancy: int = 3, **others: int) -> Annotation:
+    ratings = dict.fromkeys(RATING_SCALES, 3) | {"malignancy": malignancy, **others}
+    return Annotation(number, 1, **ratings, contours=contours)
 
 
 def scan(pixel_mm: float = 1.0, z_mm: tuple[float, ...] = (0.0, 2.0, 4.0, 6.0)) -> Scan:
@@ -199,10 +204,18 @@ def test_nodules_are_ordered_from_below() -> None:
     assert cluster_annotations(scan(), []) == []
 
 
-@pytest.mark.parametrize(("ratings", "label"), [((1, 4, 5), 1), ((1, 3, 4), 0), ((3, 3), None), ((5,) * 5, None)])
+@pytest.mark.parametrize(
+    ("ratings", "label"), [((1, 4, 5), 1), ((1, 3, 4), 0), ((3, 3), None), ((5,) * 5, None), ((5, 6), None)]
+)
 def test_label_by_mean_malignancy(ratings: tuple[int, ...], label: int | None) -> None:
-    """Above 3 is malignant, below benign, at 3 or for a mixed group unlabelled."""
+    """Above 3 is malignant, below benign; at 3, for a mixed group or with a rating off its scale there is no label."""
     assert malignancy_label([annotation(malignancy=m) for m in ratings]) == label
+
+
+def test_all_nine_ratings_are_read() -> None:
+    """The first radiologist of scan 0314 rated 5, 1, 6, 2, 4, 1, 4, 5 and 1, in the published order."""
+    first = read_annotations([314])[314][0]
+    assert [getattr(first, rating) for rating in RATING_SCALES] == [5, 1, 6, 2, 4, 1, 4, 5, 1]
 
 
 def test_an_unknown_series_is_refused() -> None:
@@ -244,3 +257,106 @@ def test_outlines_lie_on_the_nodule_of_a_real_scan(lidc_0314: Path) -> None:
     assert hu[box][~agreed.voxels].mean() < -700
     shifted = np.roll(hu, (1, 1), axis=(1, 2))
     assert shifted[box][agreed.voxels].mean() < -25
+
+
+# The table of raters
+
+
+def three_rings() -> list[Annotation]:
+    """Squares of three radiologists, 8 x 8 pixels inside, the second shifted by two columns."""
+    return [
+        annotation(ring(5, 5, 10, z_mm=2.0), number=1, malignancy=2, texture=5),
+        annotation(ring(7, 5, 10, z_mm=2.0), number=2, malignancy=3, texture=4),
+        annotation(ring(5, 5, 10, z_mm=2.0), number=3, malignancy=5, texture=4, internal_structure=5),
+    ]
+
+
+def test_a_row_of_the_table_by_hand() -> None:
+    """Consensus volumes, overlap, spread and ratings of three squares, on pixels of 0.5 mm and slices of 2 mm."""
+    grid = scan(pixel_mm=0.5)
+    (row,) = rater_rows(grid, three_rings())
+    voxel_mm3 = 0.5 * 0.5 * 2.0
+    assert (row["patient_id"], row["series_uid"], row["nodule_id"], row["n_raters"]) == ("P", "1.2.3", "P-1", 3)
+    # Columns 6 to 13 by two raters, 8 to 15 by one, eight rows: the two who agree are the majority and STAPLE's choice.
+    assert row["majority_mm3"] == row["staple_mm3"] == 64 * voxel_mm3
+    assert (row["union_mm3"], row["intersection_mm3"]) == (80 * voxel_mm3, 48 * voxel_mm3)
+    assert row["dice_mean"] == pytest.approx((1.0 + 0.75 + 0.75) / 3)
+    assert (row["rater_min_mm3"], row["rater_max_mm3"], row["rater_volume_cv"]) == (32.0, 32.0, 0.0)
+    assert (row["x_pixel"], row["y_pixel"], row["z_mm"]) == (
+        pytest.approx(10.5),
+        pytest.approx(9.5),
+        pytest.approx(2.0),
+    )
+    assert row["malignant"] == 1
+    assert (row["malignancy_mean"], row["malignancy_median"]) == (pytest.approx(10 / 3), 3.0)
+    assert (row["texture_min"], row["texture_max"], row["texture_n"]) == (4.0, 5.0, 3)
+    # No scale has an internal structure of 5: the row says so, and two ratings count.
+    assert (row["codes"], row["internal_structure_n"], row["internal_structure_mean"]) == ("rating_off_scale", 2, 3.0)
+
+
+def test_one_rater_has_no_overlap_and_no_spread() -> None:
+    """A nodule of one radiologist has all four volumes equal and blanks where two are needed."""
+    (row,) = rater_rows(scan(), three_rings()[:1])
+    assert row["majority_mm3"] == row["union_mm3"] == row["intersection_mm3"] == row["staple_mm3"] == 128.0
+    assert (row["dice_mean"], row["rater_volume_cv"], row["codes"]) == (None, None, "")
+    assert rater_rows(scan(), three_rings()[:1], min_raters=2) == []
+
+
+def test_raters_who_share_no_voxel_have_no_estimate() -> None:
+    """Two squares side by side are one nodule by their outlines; STAPLE's volume is blank and a code says so."""
+    drawn = [annotation(ring(5, 5, 6, z_mm=2.0), number=1), annotation(ring(10, 5, 6, z_mm=2.0), number=2)]
+    (row,) = rater_rows(scan(), drawn)
+    assert (row["n_raters"], row["codes"], row["staple_mm3"]) == (2, "staple_failed", None)
+    assert (row["dice_mean"], row["intersection_mm3"], row["majority_mm3"]) == (0.0, 0.0, 64.0)
+
+
+def test_more_outlines_than_raters_are_a_row_with_a_code() -> None:
+    """Five outlines of one place are kept, flagged and left without a label."""
+    drawn = [annotation(ring(5, 5, 6, z_mm=2.0), number=i, malignancy=5) for i in range(5)]
+    (row,) = rater_rows(scan(), drawn)
+    assert (row["n_raters"], row["codes"], row["malignant"]) == (5, "raters_mixed", None)
+    assert row["majority_mm3"] == 16 * 2.0
+
+
+def test_a_nodule_beside_a_gap_has_its_volume_and_a_code() -> None:
+    """On the even side of a gap masks are those of a regular scan; across it there is a code and no volume."""
+    uneven = scan(z_mm=(0.0, 2.0, 4.0, 10.0, 12.0, 14.0))
+    (even,) = rater_rows(scan(), three_rings())
+    (beside,) = rater_rows(uneven, three_rings())
+    assert (beside["codes"], beside["union_mm3"]) == ("irregular_slices;rating_off_scale", even["union_mm3"])
+    across = [annotation(ring(5, 5, 8, z_mm=4.0), ring(5, 5, 8, z_mm=10.0))]
+    (row,) = rater_rows(uneven, across)
+    assert (row["codes"], row["majority_mm3"], row["malignancy_mean"]) == ("irregular_slices", None, 3.0)
+    with pytest.raises(AnnotationError, match="across uneven slices"):
+        even_frame(uneven, across)
+
+
+def test_the_four_irregular_scans_keep_their_four_nodules() -> None:
+    """Scans 0123, 0267, 0514 and 0672 have uneven slices; three of them have nodules, all with volumes."""
+    names = {f"LIDC-IDRI-{n}" for n in ("0123", "0267", "0514", "0672")}
+    readings, exclusions = read_readings()
+    rows = [row for s, drawn in readings if s.patient_id in names for row in rater_rows(s, drawn)]
+    assert exclusions == []
+    assert sorted((row["patient_id"], row["n_raters"]) for row in rows) == [
+        ("LIDC-IDRI-0123", 2), ("LIDC-IDRI-0267", 2), ("LIDC-IDRI-0267", 3), ("LIDC-IDRI-0672", 4),
+    ]  # fmt: skip
+    assert {row["codes"] for row in rows} == {"irregular_slices"}
+    assert all(float(row["intersection_mm3"] or 0) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_the_whole_table_has_the_published_counts() -> None:
+    """All 2,653 nodules have volumes; 1,880, 1,391 and 910 are of at least two, three and four; fourteen are mixed."""
+    readings, _ = read_readings()
+    rows = [row for s, drawn in readings for row in rater_rows(s, drawn)]
+    assert [sum(int(row["n_raters"] or 0) >= k for row in rows) for k in (1, 2, 3, 4)] == [2653, 1880, 1391, 910]
+    means = np.array([row["malignancy_mean"] for row in rows if int(row["n_raters"] or 0) >= 3], dtype=np.float64)
+    assert [int((means < 3).sum()), int((means == 3).sum()), int((means > 3).sum())] == [664, 197, 530]
+    codes = [str(row["codes"]) for row in rows]
+    assert [sum(code in text for text in codes) for code in ("raters_mixed", "irregular_slices")] == [14, 4]
+    volumes = np.array(
+        [[row[f"{k}_mm3"] for k in ("intersection", "majority", "union")] for row in rows], dtype=np.float64
+    )
+    assert np.all(np.diff(volumes, axis=1) >= 0)
+    assert np.all(volumes[:, 1] > 0)
+    assert len({(row["series_uid"], row["nodule_id"]) for row in rows}) == 2653

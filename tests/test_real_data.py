@@ -22,6 +22,7 @@ from lungpipe.region.expand import ShellSpec, expand
 from lungpipe.scan import gather_parts, process_scan
 from lungpipe.segment.annotated import consensus
 from lungpipe.segment.pins import PinsKMeans
+from lungpipe.store.place import Place
 from lungpipe.volume import CTVolume
 
 pytestmark = pytest.mark.real_data
@@ -84,8 +85,8 @@ def run_recipe(name: str, workspace: Path, *overrides: str) -> tuple[pd.DataFram
     plan = plan_run(config, spec, curate_folder(Path(config.cohort.dicom)))
     results = [process_scan(job, settings, workspace) for job in plan.jobs]
     assert not [r.exclusion for r in results if r.exclusion]
-    names = [r.artefact for r in results]
-    return gather_parts(workspace, names, "features"), gather_parts(workspace, names, "exclusions"), plan.nodules
+    refs, place = [ref for r in results for ref in r.parts], Place.at(workspace)
+    return gather_parts(place, refs, "features"), gather_parts(place, refs, "exclusions"), plan.nodules
 
 
 def test_lidc_0314_has_every_region_of_its_nodule(lidc_0314, tmp_path):

@@ -97,6 +97,7 @@ def _nodule(
         split=row.get("split") or None,
         mask_path=path.parent / mask if mask else None,
         mask_roi=(row.get("roi") or None) if mask else None,
+        frame=row.get("frame", "").lower() or spec.frame,
     )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from data_catalog.lidc.database import Annotation, Scan
+    from data_catalog.lidc.reading import Annotation, Scan
 
 #: Four radiologists read each scan, so a cluster of more outlines holds more than one nodule.
 RATERS_PER_SCAN = 4

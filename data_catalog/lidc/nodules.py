@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,19 +10,22 @@ import numpy as np
 from data_catalog.lidc.cluster import RATERS_PER_SCAN, cluster_annotations
 from data_catalog.lidc.database import read_annotations, read_scans
 from data_catalog.lidc.masks import rater_mask
-from lungpipe.errors import DatasetError
+from data_catalog.lidc.reading import RATING_SCALES, on_scale
+from lungpipe.errors import AnnotationError, DatasetError
 from lungpipe.nodule import Nodule
-from lungpipe.segment.consensus import consensus_mask
+from lungpipe.segment.consensus import consensus_mask, union_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from data_catalog.lidc.database import Annotation
+    from data_catalog.lidc.reading import Annotation, Scan
     from lungpipe.geometry import Geometry, Triple
     from lungpipe.volume import Mask
 
 #: The middle of the malignancy scale, "indeterminate": nodules with this mean rating have no label.
 INDETERMINATE = 3
+#: Codes of nodules: outlines of several nodules that could not be told apart; a rating that its scale does not know.
+RATERS_MIXED, RATING_OFF_SCALE = "raters_mixed", "rating_off_scale"
 
 
 def read_nodules(series_uid: str, patient_id: str, frame: Geometry, min_raters: int = 1) -> list[Nodule]:
@@ -43,7 +47,7 @@ def read_nodules(series_uid: str, patient_id: str, frame: Geometry, min_raters: 
     list of Nodule
         With one mask a radiologist, and the LPS box (mm) of the voxels that at least half of them outlined.
         ``malignant`` is 1 for a mean rating above 3, 0 below, and None at 3, or where outlines of several nodules
-        could not be told apart (fourteen groups of more than four outlines).
+        could not be told apart: fourteen groups of more than four outlines, kept with the code ``raters_mixed``.
 
     Raises
     ------
@@ -59,28 +63,78 @@ def read_nodules(series_uid: str, patient_id: str, frame: Geometry, min_raters: 
             "images, so pass those (not pseudonyms), or name another data set in the recipe"
         )
     scan = scans[0]
-    groups = cluster_annotations(scan, read_annotations([scan.scan_id]).get(scan.scan_id, []))
+    annotations = read_annotations([scan.scan_id]).get(scan.scan_id, [])
+    return nodules_of(replace(scan, patient_id=patient_id), annotations, frame, min_raters)
+
+
+def nodules_of(scan: Scan, annotations: Sequence[Annotation], frame: Geometry, min_raters: int = 1) -> list[Nodule]:
+    """Group a scan's annotations into nodules on a grid.
+
+    Parameters
+    ----------
+    scan : Scan
+        Its patient and series go into the nodules, its pixel spacing decides which outlines touch.
+    annotations : sequence of Annotation
+        All annotations of that scan.
+    frame : Geometry
+        Grid of the series.
+    min_raters : int
+        Leave out nodules that fewer radiologists outlined.
+
+    Returns
+    -------
+    list of Nodule
+        As :func:`read_nodules` gives them.
+
+    Raises
+    ------
+    AnnotationError
+        If the outlines do not fit the grid.
+    """
     return [
-        _nodule(group, f"{patient_id}-{number}", series_uid, patient_id, frame)
-        for number, group in enumerate(groups, start=1)
+        _nodule(group, f"{scan.patient_id}-{number}", scan, frame)
+        for number, group in enumerate(cluster_annotations(scan, annotations), start=1)
         if len(group) >= min_raters
     ]
 
 
 def malignancy_label(group: Sequence[Annotation]) -> int | None:
-    """Label of a nodule by its mean malignancy rating: 1 above 3, 0 below, None at 3 or for a mixed group."""
+    """Label of a nodule by its mean malignancy rating: 1 above 3, 0 below, None at 3.
+
+    None too for a mixed group, and where a rating is not on the scale.
+    """
     mean = float(np.mean([annotation.malignancy for annotation in group]))
-    if mean == INDETERMINATE or len(group) > RATERS_PER_SCAN:
+    valid = all(on_scale(annotation, "malignancy") for annotation in group)
+    if mean == INDETERMINATE or len(group) > RATERS_PER_SCAN or not valid:
         return None
     return int(mean > INDETERMINATE)
 
 
-def _nodule(group: Sequence[Annotation], nodule_id: str, series_uid: str, patient_id: str, frame: Geometry) -> Nodule:
+def group_codes(group: Sequence[Annotation]) -> tuple[str, ...]:
+    """What needs a look in a nodule: codes of its annotations, ``raters_mixed``, ``rating_off_scale``; sorted."""
+    codes = {code for annotation in group for code in annotation.codes}
+    if len(group) > RATERS_PER_SCAN:
+        codes.add(RATERS_MIXED)
+    if not all(on_scale(annotation, rating) for annotation in group for rating in RATING_SCALES):
+        codes.add(RATING_OFF_SCALE)
+    return tuple(sorted(codes))
+
+
+def _nodule(group: Sequence[Annotation], nodule_id: str, scan: Scan, frame: Geometry) -> Nodule:
     """One nodule from the annotations that show it."""
-    raters = tuple(rater_mask(annotation, frame).trimmed() for annotation in group)
+    raters = tuple(_trimmed(rater_mask(annotation, frame)) for annotation in group)
     agreed = consensus_mask(raters)
-    centre_mm, size_mm = _box_mm(agreed if agreed.n_voxels else consensus_mask(raters, share=1e-9))
-    return Nodule(patient_id, series_uid, nodule_id, centre_mm, size_mm, malignancy_label(group), raters=raters)
+    agreed = agreed if agreed.n_voxels else union_mask(raters)
+    if not agreed.n_voxels:
+        raise AnnotationError("empty_outline", "the outlines of a nodule enclose no voxel; check the annotation file")
+    centre_mm, size_mm = _box_mm(agreed)
+    label, codes = malignancy_label(group), group_codes(group)
+    return Nodule(scan.patient_id, scan.series_uid, nodule_id, centre_mm, size_mm, label, raters=raters, codes=codes)
+
+
+def _trimmed(mask: Mask) -> Mask:
+    """A mask on its tight box; an empty one as it is."""
+    return mask.trimmed() if mask.n_voxels else mask
 
 
 def _box_mm(mask: Mask) -> tuple[Triple, Triple]:

@@ -6,7 +6,7 @@ import io
 import json
 import uuid
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydicom
 import SimpleITK as sitk
@@ -19,12 +19,13 @@ from lungpipe.store.tables import read_table
 from lungpipe.store.volumes import read_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from pathlib import Path
 
     from pydicom.dataset import Dataset
 
     from lungpipe.dicom.series import Series
+    from lungpipe.store.place import Place
     from lungpipe.volume import Mask
 
 Format = Literal["seg", "nifti"]
@@ -33,7 +34,7 @@ STAGE = "export"
 
 
 def export_masks(
-    workspace: Path,
+    place: Place,
     series: Mapping[str, Series],
     out: Path,
     formats: Sequence[Format] = ("nifti",),
@@ -47,7 +48,8 @@ def export_masks(
 
     Parameters
     ----------
-    workspace : Path
+    place : Place
+        The workspace.
     series : mapping of str to Series
         Source series by pseudonym, for SEG.
     out : Path
@@ -75,10 +77,10 @@ def export_masks(
         raise DatasetError(f"no mask format {', '.join(sorted(unknown)) or 'given'}; choose from {', '.join(SUFFIXES)}")
     if "seg" in formats and not series:
         raise DatasetError("DICOM SEG needs the source series: give the folder of their DICOM files, or choose nifti")
-    if "seg" in formats and out.resolve().is_relative_to(workspace.resolve()):
+    if "seg" in formats and place.local is not None and out.resolve().is_relative_to(place.local):
         raise DatasetError(f"{out} lies in the workspace, and a DICOM SEG names its patient; choose another folder")
-    rows = read_table(workspace / "tables" / "nodules.parquet").to_dict("records")
-    versions = _versions(workspace)
+    rows = read_table(place, "tables/nodules.parquet").to_dict("records")
+    versions = _versions(place)
     exclusions: list[Exclusion] = []
     headers: tuple[str, tuple[Dataset, ...]] = ("", ())
     written = 0
@@ -88,7 +90,7 @@ def export_masks(
         for name in dict.fromkeys(formats):
             path = out / uid / f"{nodule}_{segmenter}{SUFFIXES[name]}"
             try:
-                mask = _stored_mask(workspace, str(row["volume_id"]), nodule, segmenter, str(row["mask_id"]))
+                mask = _stored_mask(place, row)
                 if name == "nifti":
                     write_nifti_mask(path, mask)
                 else:
@@ -129,15 +131,15 @@ def write_nifti_mask(path: Path, mask: Mask) -> None:
     temporary.replace(path)
 
 
-def _stored_mask(workspace: Path, volume_id: str, nodule: str, segmenter: str, mask_id: str) -> Mask:
+def _stored_mask(place: Place, row: Mapping[Hashable, Any]) -> Mask:
     """The mask of a row of the table of nodules, if it is still the one that the row describes."""
     try:
-        mask = read_mask(workspace / "volumes" / f"{volume_id}.zarr", f"{nodule}/{segmenter}")
+        mask = read_mask(place, f"volumes/{row['volume_id']}.zarr", f"masks/{row['artefact']}/{row['nodule_id']}")
     except Exception as error:  # noqa: BLE001 - zarr raises what its stores and codecs raise
         raise AnnotationError(
             "unreadable_mask", f"the stored mask is missing or damaged ({type(error).__name__}); run the recipe again"
         ) from None
-    if mask.content_id != mask_id:
+    if mask.content_id != row["mask_id"]:
         raise AnnotationError(
             "stale_mask", "the stored mask is not the one in the tables: a later run replaced it; run the recipe again"
         )
@@ -149,10 +151,10 @@ def _tracking_uid(series: str, nodule: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, f'lungpipe:{series}/{nodule}').int}"
 
 
-def _versions(workspace: Path) -> dict[str, str]:
+def _versions(place: Place) -> dict[str, str]:
     """Version of each segmenter as the run recorded it."""
     try:
-        plugins = json.loads((workspace / "run.json").read_text(encoding="utf-8"))["plugins"]
+        plugins = json.loads(place.read("run.json"))["plugins"]
         return {name: str(plugin["version"]) for name, plugin in plugins["segmenters"].items()}
     except (OSError, ValueError, KeyError):
         return {}

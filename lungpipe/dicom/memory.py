@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lungpipe.identity.terms import Kind
 
 #: Raise when headers, stacks or their codes come out differently: older memories are then forgotten.
-VERSION = 3
+VERSION = 4
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS folders (path TEXT PRIMARY KEY, is_zip INTEGER, digest BLOB, marks TEXT);
@@ -184,6 +184,12 @@ class Memory:
         """Every stack without headers, and what its pixels came to."""
         query = "SELECT summary, pixels FROM stacks ORDER BY patient, series, stack"
         return [(_series(json.loads(summary)), pixels) for summary, pixels in self._db.execute(query)]
+
+    def sop_uids(self, series: str, stack: int) -> tuple[str, ...]:
+        """SOP instance UIDs of a stack, in the order of its slices; empty if there is none."""
+        query = "SELECT summary FROM stacks WHERE series = ? AND stack = ?"
+        row = self._db.execute(query, (series, stack)).fetchone()
+        return tuple(json.loads(row[0])["sop_uids"]) if row else ()
 
     def set_pixels(self, series: Series, report: str, picture: bytes) -> None:
         """Note what the pixels of a stack came to, and its thumbnail."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 from pydicom import uid
 
 from lungpipe.dicom.coverage import BLOCK_MM, find_lung
 from lungpipe.dicom.read import read_with_padding
+from lungpipe.dicom.source import digest
 from lungpipe.dicom.thumbnail import may_hold_text, picture_of, thumbnail
 from lungpipe.errors import DicomError
 from lungpipe.volume import PADDING_HU
@@ -59,6 +61,8 @@ class PixelReport:
         syntax. Empty if the pixels could not be read.
     padding_voxels : int
         Voxels that were set to -1024 HU.
+    source_sha256 : str
+        :func:`lungpipe.dicom.source.digest` of the files. Empty if the pixels could not be read.
     thumbnail_png : bytes
         From :func:`lungpipe.dicom.thumbnail.thumbnail`.
     """
@@ -67,6 +71,7 @@ class PixelReport:
     detail: str = ""
     digest: str = ""
     padding_voxels: int = 0
+    source_sha256: str = ""
     thumbnail_png: bytes = b""
 
 
@@ -106,8 +111,16 @@ def check_pixels(series: Series) -> PixelReport:
         detail="; ".join(details),
         digest=digest_of(volume),
         padding_voxels=padding.declared + padding.undeclared,
+        source_sha256=_source(series),
         thumbnail_png=b"" if may_hold_text(series) else picture_of(middle, volume.frame.spacing_mm[1:]),
     )
+
+
+def _source(series: Series) -> str:
+    try:
+        return digest(series.files)
+    except (OSError, RuntimeError, NotImplementedError, BadZipFile):
+        return ""  # it went away since it was read, and will be missed when it is processed
 
 
 def check_hu(volume: CTVolume) -> tuple[set[str], list[str]]:

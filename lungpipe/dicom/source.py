@@ -65,6 +65,8 @@ def of_paths(paths: Iterable[Path | str]) -> tuple[Source, ...]:
 def digest(sources: Iterable[Source]) -> str:
     """SHA-256 over the contents of the images' files, in order, and their frames; names and dates do not count.
 
+    The data file that a MetaImage header names counts with it.
+
     Raises
     ------
     OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError
@@ -76,10 +78,22 @@ def digest(sources: Iterable[Source]) -> str:
     for source, content in zip(sources, read_each(sources), strict=True):
         if source.file != last:
             total.update(hashlib.sha256(content).digest())
+            if not source.entry and source.path.lower().endswith(".mhd"):
+                for path in data_files(Path(source.path), content):
+                    total.update(hashlib.sha256(path.read_bytes()).digest())
             last = source.file
         if source.frame >= 0:
             total.update(f"frame {source.frame}".encode())
     return total.hexdigest()
+
+
+def data_files(path: Path, header: bytes) -> list[Path]:
+    """Files that a MetaImage header names as its data, as far as they are there; more than one makes a ``LIST``."""
+    lines = [line.partition("=") for line in header[:_PIECE].decode("latin-1").splitlines()]
+    names = [value.strip() for key, _, value in lines if key.strip().lower() == "elementdatafile"]
+    return [
+        path.parent / name for name in names if name.upper() not in {"LOCAL", "LIST"} and (path.parent / name).is_file()
+    ]
 
 
 def read_each(sources: Iterable[Source]) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 
 from lungpipe.dicom.seg import locate_plane, plane_of
 from lungpipe.errors import AnnotationError
-from lungpipe.store.ledger import write_atomically
+from lungpipe.store.place import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lungpipe.identity.terms import Term
+    from lungpipe.store.place import Place
 
 
 #: Findings of one file that the text lists; the JSON has all.
@@ -93,13 +94,13 @@ class AuditReport:
         return "\n".join(lines)
 
 
-def audit_workspace(root: Path, terms: Iterable[Term], also: Sequence[Path] = ()) -> AuditReport:
+def audit_workspace(place: Place, terms: Iterable[Term], also: Sequence[Path] = ()) -> AuditReport:
     """Verify a workspace and search it, and other places, for identities.
 
     Parameters
     ----------
-    root : Path
-        The workspace.
+    place : Place
+        The workspace; one that is no local folder is copied to a temporary one first.
     terms : iterable of Term
         See :func:`lungpipe.identity.known_terms`.
     also : sequence of Path
@@ -116,7 +117,12 @@ def audit_workspace(root: Path, terms: Iterable[Term], also: Sequence[Path] = ()
     LungpipeError
         If a control is not found.
     """
-    differences = verify_workspace(root)
+    differences = verify_workspace(place)
+    with place.as_folder() as root:
+        return _audit(root, differences, terms, also)
+
+
+def _audit(root: Path, differences: list[Finding], terms: Iterable[Term], also: Sequence[Path]) -> AuditReport:
     canary = make_canary()
     looked_for = tuple(dict.fromkeys(terms))
     matcher = Matcher([*looked_for, *canary.terms])

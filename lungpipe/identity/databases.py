@@ -181,7 +181,7 @@ def read_zarr_array(folder: Path) -> Iterator[Item]:
 def _windows(array: Any) -> list[Any]:
     if array.ndim == 0 or array.nbytes <= LIMIT:
         return [...]
-    return [slice(i, i + array.chunks[0]) for i in range(0, len(array), array.chunks[0])]
+    return [slice(i, i + array.chunks[0]) for i in range(0, array.shape[0], array.chunks[0])]
 
 
 def _bytes(values: np.ndarray[Any, Any]) -> Iterator[Item]:

@@ -13,6 +13,8 @@ from lungpipe.volume import CTVolume, Mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Raise it when the same volume gives another mask.
+VERSION = "1"
 #: Lung lies below this, soft tissue above.
 AIR_HU = -400
 #: A component darker than this on average is air outside the patient (or padding), not lung.

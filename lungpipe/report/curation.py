@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from lungpipe.report.curation_flow import flow_diagram
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.page import MEASURED, SIMULATED
 from lungpipe.report.settings_text import flat
-from lungpipe.store.ledger import write_atomically
 
 #: Columns of the tables that the page and its downloads may hold; a table's other columns stay out of both.
 SERIES_COLUMNS = (
@@ -47,20 +45,8 @@ MOST_BARS, TOP_TILES, MOST_TILES, TOP_ROWS, MOST_ROWS = 12, 36, 200, 20, 500
 PICTURE_BYTES, PLAIN_CSV_BYTES = 2_000_000, 1_000_000
 
 
-def write_curation(curation: Curation, out: Path) -> Path:
-    """Write the curation report as one HTML file without references to anything outside it.
-
-    Parameters
-    ----------
-    curation : Curation
-        What to show.
-    out : Path
-        Folder; made if missing.
-
-    Returns
-    -------
-    Path
-        ``out/curation.html``.
+def curation_html(curation: Curation) -> str:
+    """Make the curation report: one HTML page without references to anything outside it.
 
     Raises
     ------
@@ -69,11 +55,7 @@ def write_curation(curation: Curation, out: Path) -> Path:
         missing, or a verdict is unknown.
     """
     _check(curation)
-    html = environment().get_template("curation.html.j2").render(_content(curation))
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "curation.html"
-    write_atomically(path, html.encode())
-    return path
+    return environment().get_template("curation.html.j2").render(_content(curation))
 
 
 def _check(curation: Curation) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,26 +14,13 @@ from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.settings_text import flat, toml
-from lungpipe.store.ledger import write_atomically
 
 SIMULATED, MEASURED = "simulated", "measured"
 TOP_SCORES = 20
 
 
-def write_report(report: Report, out: Path) -> Path:
-    """Write the report as one HTML file without references to anything outside it.
-
-    Parameters
-    ----------
-    report : Report
-        What to show.
-    out : Path
-        Folder; made if missing.
-
-    Returns
-    -------
-    Path
-        ``out/index.html``.
+def report_html(report: Report) -> str:
+    """Make the report: one HTML page without references to anything outside it.
 
     Raises
     ------
@@ -46,11 +32,7 @@ def write_report(report: Report, out: Path) -> Path:
             raise DatasetError(f'Intensities must be "{SIMULATED}" or "{MEASURED}", not "{intensities}".')
     pages = environment()
     pages.filters |= {"figure": _figure, "plain": plain}
-    html = pages.get_template("page.html.j2").render(_content(report))
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "index.html"
-    write_atomically(path, html.encode())
-    return path
+    return pages.get_template("page.html.j2").render(_content(report))
 
 
 def _content(report: Report) -> dict[str, Any]:

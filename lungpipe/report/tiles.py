@@ -13,22 +13,24 @@ from lungpipe.volume import box_around
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import pandas as pd
+
+    from lungpipe.store.place import Place
 
 #: Shown round the outermost outline, mm.
 MARGIN_MM = 6.0
 
 
 def nodule_tiles(
-    workspace: Path, nodules: pd.DataFrame, radius_mm: float, probability: Mapping[str, float], most: int = 24
+    place: Place, nodules: pd.DataFrame, radius_mm: float, probability: Mapping[str, float], most: int = 24
 ) -> list[Tile]:
     """Axial slices through nodules, outlined with their mask and the region ``radius_mm`` round it.
 
     Parameters
     ----------
-    workspace : Path
+    place : Place
+        The workspace.
     nodules : DataFrame
         Rows of one segmenter of ``nodules.parquet``; the first ``most`` of them are shown.
     radius_mm : float
@@ -40,8 +42,8 @@ def nodule_tiles(
     """
     tiles = []
     for row in nodules.head(most).to_dict("records"):
-        store = workspace / "volumes" / f"{row['volume_id']}.zarr"
-        mask = read_mask(store, f"{row['nodule_id']}/{row['segmenter']}")
+        store = f"volumes/{row['volume_id']}.zarr"
+        mask = read_mask(place, store, f"masks/{row['artefact']}/{row['nodule_id']}")
         outlines = {"nodule": mask}
         if radius_mm > 0:
             outlines[f"{radius_mm:g} mm"] = expand(mask, ShellSpec("grown", radius_mm))
@@ -53,7 +55,7 @@ def nodule_tiles(
         tiles.append(
             Tile(
                 title=row["nodule_id"],
-                hu=read_volume(store, box).hu[0].astype(np.float32),
+                hu=read_volume(place, store, box).hu[0].astype(np.float32),
                 spacing_mm=mask.frame.spacing_mm[1:],
                 outlines={name: item.within(*box).voxels[0] for name, item in outlines.items()},
                 note=label if p is None else f"{label}, p = {p:.2f}",

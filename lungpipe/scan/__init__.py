@@ -1,7 +1,17 @@
 """One scan from DICOM to feature rows: read once, crop, segment, expand, extract, write rows."""
 
-from lungpipe.scan.process import ScanJob, ScanResult, process_scan
+from lungpipe.scan.process import ScanResult, process_scan
 from lungpipe.scan.rows import gather_parts
 from lungpipe.scan.settings import ScanSettings, settings_from
+from lungpipe.scan.stages import ScanJob, Stages, stages_of
 
-__all__ = ["ScanJob", "ScanResult", "ScanSettings", "gather_parts", "process_scan", "settings_from"]
+__all__ = [
+    "ScanJob",
+    "ScanResult",
+    "ScanSettings",
+    "Stages",
+    "gather_parts",
+    "process_scan",
+    "settings_from",
+    "stages_of",
+]

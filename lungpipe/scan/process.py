@@ -1,76 +1,79 @@
 """The chain for one scan, as a worker runs it.
 
-It takes paths and small records and gives back a small record: arrays stay inside.
+It takes paths and small records and gives back a small record: arrays stay inside. Each stage looks in the ledger first and
+makes only what does not stand.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
-import numpy as np
-
 from lungpipe.dicom import read
-from lungpipe.dicom.masks import mask_kind, read_mask_file, source_uids
 from lungpipe.dicom.source import digest
-from lungpipe.errors import AnnotationError, CaseError, DicomError, Exclusion, FeatureError, RegionError
+from lungpipe.errors import CaseError, DicomError, Exclusion, FeatureError, RegionError
 from lungpipe.region import expand
 from lungpipe.region.lung import lung_mask
-from lungpipe.scan.rows import PARTS, Rows
-from lungpipe.segment.roi import nodule_box
+from lungpipe.scan.locate import locate
+from lungpipe.scan.rows import Rows, part_path
+from lungpipe.scan.stages import Stages, stages_of
 from lungpipe.store import ledger
-from lungpipe.store.tables import make_table, write_table
-from lungpipe.store.volumes import write_mask, write_volume
-from lungpipe.volume import CTVolume, Mask
+from lungpipe.store.place import Place
+from lungpipe.store.tables import make_table, read_table, write_table
+from lungpipe.store.volumes import read_mask, read_volume, write_mask, write_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from lungpipe.dicom.rasterise import ContourReport
-    from lungpipe.dicom.source import Source
-    from lungpipe.geometry import Geometry
     from lungpipe.nodule import Nodule
     from lungpipe.scan.settings import ScanSettings
-
-
-@dataclass(frozen=True, slots=True)
-class ScanJob:
-    """One scan and its annotated nodules; every identifier is a pseudonym, paths lead to the archive."""
-
-    dataset: str
-    intensities: str
-    patient_id: str
-    series_uid: str
-    files: tuple[Source, ...]
-    geometry: Geometry
-    nodules: tuple[Nodule, ...]
+    from lungpipe.scan.stages import ScanJob
+    from lungpipe.store.ledger import Record
+    from lungpipe.volume import CTVolume, Mask
 
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What became of a scan: where its rows are, or why it has none."""
+    """What became of a scan: where its rows are, or why it has none.
+
+    Parameters
+    ----------
+    series_uid, patient_id : str
+    volume_id : str
+    parts : tuple of str
+        References of the records whose parts hold its rows.
+    made, reused : mapping
+        Number of artefacts by kind.
+    seconds : mapping
+        Wall seconds by stage.
+    exclusion : Exclusion, optional
+        Why there are no rows.
+    """
 
     series_uid: str
     patient_id: str
-    artefact: str = ""
     volume_id: str = ""
-    reused: bool = False
+    parts: tuple[str, ...] = ()
+    made: Mapping[str, int] = field(default_factory=dict)
+    reused: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     exclusion: Exclusion | None = None
 
 
-def process_scan(job: ScanJob, settings: ScanSettings, workspace: Path) -> ScanResult:
-    """Process one scan, or find that its rows are there already.
+def process_scan(job: ScanJob, settings: ScanSettings, workspace: str | Path) -> ScanResult:
+    """Process one scan, as far as its artefacts do not stand already.
 
     Parameters
     ----------
     job : ScanJob
     settings : ScanSettings
-    workspace : Path
-        Gets ``volumes/<id>.zarr``, ``parts/<artefact>/*.parquet`` and their ledger entries.
+    workspace : str or Path
+        Folder or address; gets ``volumes/<id>.zarr``, ``parts/<artefact>/*.parquet`` and their ledger records.
 
     Returns
     -------
@@ -78,147 +81,226 @@ def process_scan(job: ScanJob, settings: ScanSettings, workspace: Path) -> ScanR
         With an exclusion instead of rows where the scan cannot be read. Failures of single nodules, masks and
         regions are rows of ``parts/<artefact>/exclusions.parquet``.
     """
-    who = {"patient_id": job.patient_id, "series_uid": job.series_uid}
-
-    def excluded(error: CaseError) -> ScanResult:
-        return ScanResult(job.series_uid, job.patient_id, exclusion=Exclusion.of(error, **who))
-
+    scan = _Scan(job, settings, Place.at(workspace), stages_of(job, settings))
     try:
-        source = digest(job.files)
-    except (OSError, RuntimeError, NotImplementedError, BadZipFile) as error:
-        message = f"a file of the series could not be read ({type(error).__name__}); check the archive and run again"
-        return excluded(DicomError("unreadable_file", message))
-    volume_id = ledger.artefact_id("volume", source=source, geometry=job.geometry, who=who, version=read.VERSION)
-    inputs = {"volume": volume_id, "nodules": [_describe(n) for n in job.nodules], "settings": settings.names()}
-    artefact = ledger.artefact_id("scan", dataset=job.dataset, **inputs)
-    if ledger.stands(workspace, artefact, "scan") and ledger.stands(workspace, volume_id, "volume"):
-        return ScanResult(job.series_uid, job.patient_id, artefact, volume_id, reused=True)
-    clock = _Clock()
-    try:
-        volume = read.read_volume(job.files, job.geometry)
+        scan.store_volume()
     except CaseError as error:
-        return excluded(error)
-    clock.lap("read")
-    store = workspace / "volumes" / f"{volume_id}.zarr"
-    if not ledger.stands(workspace, volume_id, "volume"):
-        write_volume(store, volume, {"intensities": job.intensities, **who})
-        ledger.record(
-            workspace, volume_id, "volume", [store / "ct", store / "zarr.json"], {"source_sha256": source, **who}
-        )
-    clock.lap("store")
-    rows = Rows({"dataset": job.dataset, "intensities": job.intensities, **who}, volume_id, source)
-    _nodules(job, settings, volume, rows, store, clock)
-    folder = workspace / "parts" / artefact
-    for part in PARTS:
-        write_table(make_table(part, getattr(rows, part)), folder / f"{part}.parquet")
-    masks = [store / "masks" / row["nodule_id"] / row["segmenter"] for row in rows.nodules]
-    ledger.record(workspace, artefact, "scan", [*(folder / f"{part}.parquet" for part in PARTS), *masks], inputs)
-    clock.lap("write")
-    return ScanResult(job.series_uid, job.patient_id, artefact, volume_id, seconds=clock.seconds)
+        return scan.result(exclusion=Exclusion.of(error, patient_id=job.patient_id, series_uid=job.series_uid))
+    stages = scan.stages
+    if stages.annotations is not None:
+        scan.write_annotations(stages.annotations)
+        for name in stages.masks:
+            scan.write_masks(name)
+        scan.store_lung()
+        for name in stages.features:
+            scan.write_features(name)
+    parts = [entry.ref for entry in stages if entry.kind in {"annotations", "masks", "features"}]
+    return scan.result(volume_id=stages.volume.id, parts=tuple(parts))
 
 
-def _describe(nodule: Nodule) -> dict[str, Any]:
-    return {
-        "nodule_id": nodule.nodule_id,
-        "centre_mm": nodule.centre_mm,
-        "size_mm": nodule.size_mm,
-        "malignant": nodule.malignant,
-        "split": nodule.split,
-        "raters": [mask.content_id for mask in nodule.raters],
-        "mask_sha256": _mask_digest(nodule),
-        "mask_roi": nodule.mask_roi,
-    }
+class _Scan:
+    """One scan on its way: what was read or made of it so far, and how long that took."""
 
-
-def _mask_digest(nodule: Nodule) -> str | None:
-    if nodule.mask_path is None:
-        return None
-    try:
-        return ledger.digest_files([nodule.mask_path])
-    except OSError:
-        return "unreadable"  # becomes an exclusion when the nodule's turn comes
-
-
-class _Clock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, job: ScanJob, settings: ScanSettings, place: Place, stages: Stages) -> None:
+        self.job, self.settings, self.place, self.stages = job, settings, place, stages
+        self._standing: dict[str, Record | None] = {}
+        self._made: Counter[str] = Counter()
+        self._masks: dict[tuple[str, str], Mask] = {}
+        self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def lap(self, stage: str) -> None:
+    def result(
+        self, volume_id: str = "", parts: tuple[str, ...] = (), exclusion: Exclusion | None = None
+    ) -> ScanResult:
+        """What became of the scan, with artefacts made and found standing by kind, and seconds by stage."""
+        kinds = [ref.split("/")[1].split("-")[0] for ref, entry in self._standing.items() if entry]
+        return ScanResult(
+            self.job.series_uid,
+            self.job.patient_id,
+            volume_id,
+            parts,
+            dict(self._made),
+            dict(Counter(kinds)),
+            self._seconds,
+            exclusion,
+        )
+
+    def reuse(self, entry: Record) -> Record | None:
+        """Record of an artefact that stands; looked up once."""
+        if entry.ref not in self._standing:
+            self._standing[entry.ref] = ledger.stands(self.place, entry.ref)
+            self._lap("verify")
+        return self._standing[entry.ref]
+
+    def _record(self, entry: Record, outputs: list[str]) -> None:
+        ledger.record(self.place, entry, outputs)
+        self._made[entry.kind] += 1
+        self._lap("record")
+
+    def _lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
         self._last = now
 
-
-def _nodules(job: ScanJob, settings: ScanSettings, volume: CTVolume, rows: Rows, store: Path, clock: _Clock) -> None:
-    nodules = []
-    for nodule in job.nodules:
+    def store_volume(self) -> None:
+        """Read the scan from the archive and store it, unless that was done."""
+        entry = self.stages.volume
+        standing = self.reuse(entry)
+        if standing is not None:
+            if standing.failed:
+                raise DicomError(standing.failed["code"], standing.failed["message"])
+            return
         try:
-            located = _with_mask(nodule, volume, job.files)
-            nodule_box(volume.frame, located)
-            nodules.append(located)
+            source = digest(self.job.files)
+        except (OSError, RuntimeError, NotImplementedError, BadZipFile) as error:
+            message = f"a file of the series could not be read ({type(error).__name__}); check the archive, run again"
+            raise DicomError("unreadable_file", message) from error
+        if source != self.job.source_sha256:
+            raise DicomError("changed_file", "a file of the series was changed since it was curated; run again")
+        try:
+            volume = read.read_volume(self.job.files, self.job.geometry)
         except CaseError as error:
-            rows.exclude(error, nodule)
-    lung = None
-    if settings.clip == "lung" and nodules:
-        try:
-            lung = lung_mask(volume)
-        except RegionError as error:
-            for nodule in nodules:
-                rows.exclude(error, nodule)
-            nodules = []
-    clock.lap("lung")
-    for name, segmenter in settings.segmenters.items():
-        masks: list[tuple[Nodule, Mask]] = []
-        for nodule in nodules:
+            self._record(replace(entry, failed={"code": error.code, "message": error.message}), [])
+            raise
+        self._lap("read")
+        attributes = {**self.job.who, "study_uid": self.job.study_uid, "codes": list(self.job.codes)}
+        write_volume(self.place, self.stages.store, volume, attributes)
+        self.__dict__["volume"] = volume
+        self._lap("store")
+        self._record(entry, [f"{self.stages.store}/ct", f"{self.stages.store}/zarr.json"])
+
+    @cached_property
+    def volume(self) -> CTVolume:
+        """HU of the whole scan."""
+        volume = read_volume(self.place, self.stages.store)
+        self._lap("read")
+        return volume
+
+    @cached_property
+    def located(self) -> tuple[list[Nodule], list[tuple[Nodule, CaseError]]]:
+        """Nodules with centre, box and rater masks, and those that do not fit the scan."""
+        found, failed = [], []
+        for nodule in self.job.nodules:
             try:
-                mask = segmenter(volume, nodule)
+                found.append(locate(nodule, self.volume, self.job.files))
+            except CaseError as error:
+                failed.append((nodule, error))
+        self._lap("locate")
+        return found, failed
+
+    @cached_property
+    def lung(self) -> Mask | RegionError | None:
+        """The lung, or why there is none; None where nothing is clipped to it."""
+        entry = self.stages.lung
+        if entry is None:
+            return None
+        failed = (ledger.load(self.place, entry.ref)).failed
+        if failed:
+            return RegionError(failed["code"], failed["message"])
+        return read_mask(self.place, self.stages.store, f"lung/{entry.id}")
+
+    def _rows(self, entry: Record) -> Rows:
+        return Rows(self.job.who, self.stages.volume.id, self.job.source_sha256, entry.id)
+
+    def _write_parts(
+        self, entry: Record, rows: Rows, others: tuple[str, ...] = (), outputs: Sequence[str] = ()
+    ) -> None:
+        names = ("exclusions", *others)
+        for part in names:
+            write_table(make_table(part, getattr(rows, part)), self.place, part_path(entry.ref, part))
+        self._lap("write")
+        self._record(entry, [*(part_path(entry.ref, part) for part in names), *outputs])
+
+    def write_annotations(self, entry: Record) -> None:
+        """Record which nodules do not fit the scan."""
+        if self.reuse(entry):
+            return
+        rows = self._rows(entry)
+        for nodule, error in self.located[1]:
+            rows.exclude(error, nodule)
+        self._write_parts(entry, rows)
+
+    def store_lung(self) -> None:
+        """Make the lung mask, unless it stands or is not asked for."""
+        entry = self.stages.lung
+        if entry is None or self.reuse(entry):
+            return
+        path = f"lung/{entry.id}"
+        try:
+            mask = lung_mask(self.volume)
+        except RegionError as error:
+            self._record(replace(entry, failed={"code": error.code, "message": error.message}), [])
+            return
+        self._lap("lung")
+        self.place.remove(f"{self.stages.store}/lung")
+        write_mask(self.place, self.stages.store, path, mask)
+        self.__dict__["lung"] = mask
+        self._lap("store")
+        self._record(entry, self._stored("lung", path))
+
+    def write_masks(self, name: str) -> None:
+        """Segment every nodule with one method."""
+        entry = self.stages.masks[name]
+        if self.reuse(entry):
+            return
+        rows = self._rows(entry)
+        for path in (f"masks/{entry.id}", "masks/zarr.json"):  # a damaged group would stay damaged
+            self.place.remove(f"{self.stages.store}/{path}")
+        for nodule in self.located[0]:
+            try:
+                mask = self.settings.segmenters[name](self.volume, nodule)
             except CaseError as error:
                 rows.exclude(error, nodule, name)
                 continue
-            masks.append((nodule, mask))
-            window = volume.crop(mask.start, mask.stop)
+            window = self.volume.crop(mask.start, mask.stop)
             rows.nodule(nodule, name, mask, window.hu[mask.voxels])
-            write_mask(store, f"{nodule.nodule_id}/{name}", mask)
-        clock.lap("segment")
-        for nodule, mask in masks:
-            others = [m for n, m in masks if n is not nodule] if settings.exclude_neighbours else []
+            self._lap("segment")
+            write_mask(self.place, self.stages.store, _mask_path(entry, nodule.nodule_id), mask, {"segmenter": name})
+            self._masks[name, nodule.nodule_id] = mask
+            self._lap("store")
+        outputs = self._stored("masks", f"masks/{entry.id}") if rows.nodules else []
+        self._write_parts(entry, rows, ("nodules",), outputs)
+
+    def _stored(self, group: str, path: str) -> list[str]:
+        """Outputs of an artefact in the zarr group: its own part, and the metadata of the group that holds it."""
+        names = [f"{self.stages.store}/{path}", f"{self.stages.store}/{group}/zarr.json"]
+        return [name for name in names if self.place.exists(name)]
+
+    def _masks_of(self, name: str) -> dict[str, Mask]:
+        """Masks of one method by nodule."""
+        entry = self.stages.masks[name]
+        table = read_table(self.place, part_path(entry.ref, "nodules"))
+        masks = {}
+        for nodule_id in table["nodule_id"].astype(str):
+            made = self._masks.get((name, nodule_id))
+            masks[nodule_id] = made or read_mask(self.place, self.stages.store, _mask_path(entry, nodule_id))
+        return masks
+
+    def write_features(self, name: str) -> None:
+        """Expand the masks of one method, and extract features of every region."""
+        entry = self.stages.features[name]
+        if self.reuse(entry):
+            return
+        settings, rows = self.settings, self._rows(entry)
+        masks = self._masks_of(name)
+        lung = self.lung if masks else None
+        self._lap("read")
+        for nodule_id, mask in masks.items():
+            if isinstance(lung, RegionError):
+                rows.exclude(lung, nodule_id, name)
+                continue
+            others = [m for other, m in masks.items() if other != nodule_id] if settings.exclude_neighbours else []
             regions = expand.expand_all(mask, settings.specs, within=lung, without=others)
-            clock.lap("regions")
-            values = settings.extractor(volume, [region.mask for region in regions], settings.radiomics)
+            self._lap("regions")
+            values = settings.extractor(self.volume, [region.mask for region in regions], settings.radiomics)
             for region, value in zip(regions, values, strict=True):
                 if isinstance(value, FeatureError):
-                    rows.exclude(value, nodule, f"{name}, {region.spec.kind} {region.spec.radius_mm:g} mm")
+                    rows.exclude(value, nodule_id, f"{name}, {region.spec.kind} {region.spec.radius_mm:g} mm")
                 else:
-                    rows.feature(nodule, name, region, value)
-            clock.lap("features")
+                    rows.feature(nodule_id, name, region, value)
+            self._lap("features")
+        self._write_parts(entry, rows, ("features",))
 
 
-def _with_mask(nodule: Nodule, volume: CTVolume, files: tuple[Source, ...]) -> Nodule:
-    """The nodule with its mask file read, and centre and size taken from the mask where it has none."""
-    raters = nodule.raters
-    reports: list[ContourReport] = []
-    if nodule.mask_path is not None:
-        # DICOM names the images that a mask was drawn on.
-        series_uid, sop_uids = source_uids(files if mask_kind(nodule.mask_path) != "image" else ())
-        mask = read_mask_file(
-            nodule.mask_path,
-            volume.frame,
-            roi=nodule.mask_roi,
-            series_uid=series_uid,
-            sop_uids=sop_uids,
-            on_contours=reports.append,
-        )
-        raters = (*raters, mask)
-    nodule = replace(nodule, raters=raters, codes=tuple(code for report in reports for code in report.codes))
-    if nodule.centre_mm is not None:
-        return nodule
-    if not raters or not any(mask.n_voxels for mask in raters):
-        raise AnnotationError("empty_annotation", "the annotation's mask holds no voxel")
-    bounds = np.asarray([mask.bounds for mask in raters if mask.n_voxels])
-    low, high = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
-    x, y, z = volume.frame.to_lps((low + high - 1) / 2.0).tolist()
-    dz, dy, dx = ((high - low) * np.asarray(volume.frame.spacing_mm)).tolist()
-    return replace(nodule, centre_mm=(x, y, z), size_mm=(dx, dy, dz))
+def _mask_path(entry: Record, nodule_id: str) -> str:
+    return f"masks/{entry.id}/{nodule_id}"

@@ -9,54 +9,64 @@ import numpy as np
 import pandas as pd
 
 from lungpipe.errors import CaseError, Exclusion
-from lungpipe.store.tables import conform, make_table
+from lungpipe.store.tables import conform, make_table, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from lungpipe.nodule import Nodule
     from lungpipe.region.expand import Region
+    from lungpipe.store.place import Place
     from lungpipe.volume import Mask
 
-#: Parts of a scan's artefact, one Parquet file each, with the schemas of the tables they end in.
-PARTS = ("features", "nodules", "exclusions")
+#: Which kind of artefact holds the rows of a table.
+HOLDERS = {"nodules": ("masks",), "features": ("features",), "exclusions": ("annotations", "masks", "features")}
 
 
 class Rows:
-    """Rows of one scan as they come, for the three parts."""
+    """Rows of one artefact of a scan as they come.
 
-    def __init__(self, who: Mapping[str, str], volume_id: str, source_sha256: str) -> None:
+    Parameters
+    ----------
+    who : mapping
+        Columns that all rows share.
+    volume_id, source_sha256 : str
+    artefact : str
+        Id of the artefact.
+    """
+
+    def __init__(self, who: Mapping[str, str], volume_id: str, source_sha256: str, artefact: str) -> None:
         self.who = dict(who)
         self.volume_id = volume_id
         self.source_sha256 = source_sha256
+        self.artefact = artefact
         self.features: list[dict[str, Any]] = []
         self.nodules: list[dict[str, Any]] = []
         self.exclusions: list[dict[str, Any]] = []
 
-    def exclude(self, error: CaseError, nodule: Nodule, where: str = "") -> None:
-        """Record why a nodule, or one of its masks or regions (``where``), has no row."""
+    def exclude(self, error: CaseError, nodule: Nodule | str, where: str = "") -> None:
+        """Record why a nodule (or its id), or one of its masks or regions (``where``), has no row."""
         row = asdict(
             Exclusion.of(
                 error,
                 patient_id=self.who["patient_id"],
                 series_uid=self.who["series_uid"],
-                nodule_id=nodule.nodule_id,
+                nodule_id=nodule if isinstance(nodule, str) else nodule.nodule_id,
             )
         )
         prefix = f"{where}: " if where else ""
         self.exclusions.append({**row, "message": prefix + error.message, "intensities": self.who["intensities"]})
 
     def nodule(self, nodule: Nodule, segmenter: str, mask: Mask, hu: np.ndarray[Any, Any]) -> None:
-        """Record a mask and the HU of its voxels (n,)."""
+        """Record a mask and the HU of its voxels (n,). Label and split are joined later: no mask depends on them."""
         x, y, z = mask.centre_mm.tolist()
         self.nodules.append(
             {
                 **self.who,
                 "nodule_id": nodule.nodule_id,
                 "segmenter": segmenter,
-                "malignant": nodule.malignant,
-                "split": nodule.split or "",
+                "malignant": None,
+                "split": "",
                 "x_mm": x,
                 "y_mm": y,
                 "z_mm": z,
@@ -66,17 +76,18 @@ class Rows:
                 "mean_hu": float(hu.mean()),
                 "codes": ";".join(nodule.codes),
                 "mask_id": mask.content_id,
+                "artefact": self.artefact,
                 "volume_id": self.volume_id,
                 "source_sha256": self.source_sha256,
             }
         )
 
-    def feature(self, nodule: Nodule, segmenter: str, region: Region, values: Mapping[str, float]) -> None:
+    def feature(self, nodule_id: str, segmenter: str, region: Region, values: Mapping[str, float]) -> None:
         """Record the features of a region."""
         self.features.append(
             {
                 **self.who,
-                "nodule_id": nodule.nodule_id,
+                "nodule_id": nodule_id,
                 "segmenter": segmenter,
                 "region": region.spec.kind,
                 "radius_mm": region.spec.radius_mm,
@@ -84,13 +95,29 @@ class Rows:
                 "volume_mm3": region.mask.volume_mm3,
                 "clipped_fraction": region.clipped_fraction,
                 "mask_id": region.mask.content_id,
+                "artefact": self.artefact,
                 **values,
             }
         )
 
 
-def gather_parts(workspace: Path, artefacts: list[str], part: str) -> pd.DataFrame:
-    """One table (see :data:`lungpipe.store.tables.SCHEMAS`) from the parts of many scans, in key order."""
-    frames = [pd.read_parquet(workspace / "parts" / name / f"{part}.parquet") for name in artefacts]
+def part_path(ref: str, part: str) -> str:
+    """Relative path of the rows that an artefact has for a table."""
+    return f"parts/{ref.split('/')[1]}/{part}.parquet"
+
+
+def gather_parts(place: Place, refs: Iterable[str], part: str) -> pd.DataFrame:
+    """One table (see :data:`lungpipe.store.tables.SCHEMAS`) from the parts of many scans, in key order.
+
+    Parameters
+    ----------
+    place : Place
+    refs : iterable of str
+        References of artefacts; those that hold no such rows are passed over.
+    part : {"nodules", "features", "exclusions"}
+    """
+    frames = [
+        read_table(place, part_path(ref, part)) for ref in refs if ref.split("/")[1].split("-")[0] in HOLDERS[part]
+    ]
     filled = [frame for frame in frames if len(frame)]
     return conform(part, pd.concat(filled, ignore_index=True)) if filled else make_table(part, [])

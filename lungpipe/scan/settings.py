@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lungpipe import plugins
-from lungpipe.dicom import read
 from lungpipe.region import expand
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from lungpipe.segment import Segmenter
 
 #: Version of the chain: raise it when the same inputs and settings give other rows.
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +30,28 @@ class ScanSettings:
     extractor: Extractor
     radiomics: RadiomicsSettings
 
-    def names(self) -> dict[str, Any]:
-        """The settings as JSON values: plug-ins by name, version and parameters."""
+    def segmenter_names(self) -> dict[str, Any]:
+        """The segmenters as JSON values: name, version and parameters of each."""
+        return {name: _plugin(s) for name, s in sorted(self.segmenters.items())}
+
+    def feature_names(self) -> dict[str, Any]:
+        """What features depend on besides their masks, as JSON values."""
         return {
-            "segmenters": {name: _plugin(s) for name, s in sorted(self.segmenters.items())},
             "regions": [asdict(spec) for spec in self.specs],
             "clip": self.clip,
             "exclude_neighbours": self.exclude_neighbours,
             "extractor": _plugin(self.extractor),
             "radiomics": asdict(self.radiomics),
-            "versions": {"scan": VERSION, "read": read.VERSION, "region": expand.VERSION},
         }
+
+    @staticmethod
+    def feature_versions() -> dict[str, str]:
+        """Versions of the code that regions and features come from."""
+        return {"scan": VERSION, "region": expand.VERSION}
+
+    def names(self) -> dict[str, Any]:
+        """Everything, for ``run.json``."""
+        return {"segmenters": self.segmenter_names(), **self.feature_names(), "versions": self.feature_versions()}
 
 
 def _plugin(plugin: Any) -> dict[str, Any]:

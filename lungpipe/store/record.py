@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import re
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lungpipe.store.ledger import digest_files, write_atomically
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lungpipe.store.place import Place
 
 #: Distributions beyond the requirements whose versions can change a number.
 OPTIONAL = ("torch",)
@@ -33,12 +35,14 @@ def package_versions() -> dict[str, str]:
 
 def code_digest() -> str:
     """SHA-256 over the Python sources of the four packages: the code version, also between releases."""
-    files: list[Path] = []
+    total = hashlib.sha256()
     for package in ("lungpipe", "data_catalog", "tasks", "flows"):
-        files += sorted(Path(str(resources.files(package))).rglob("*.py"))
-    return digest_files(files)
+        for path in sorted(Path(str(resources.files(package))).rglob("*.py")):
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
 
 
+@cache
 def environment() -> dict[str, Any]:
     """Versions of code, interpreter and packages, and the kind of machine."""
     return {
@@ -50,6 +54,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_run(workspace: Path, record: Mapping[str, Any]) -> None:
+def write_run(place: Place, record: Mapping[str, Any]) -> None:
     """Write ``run.json`` atomically."""
-    write_atomically(workspace / "run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
+    place.write("run.json", (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())

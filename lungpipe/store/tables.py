@@ -1,82 +1,24 @@
-"""The Parquet tables of a workspace: their columns, keys and types, checked whenever one is written."""
+"""The Parquet tables of a workspace: made in one form, and held against their contracts when written and when read."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from lungpipe.errors import DatasetError
-from lungpipe.store.ledger import write_atomically
+from lungpipe.store.contracts import check_table
+from lungpipe.store.place import Place
+from lungpipe.store.schemas import SCHEMAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
+    import pandas as pd
 
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """Columns of a table and the keys that identify a row.
+    from lungpipe.store.columns import Schema
 
-    Parameters
-    ----------
-    columns : mapping
-        Name to pandas dtype, in order.
-    keys : tuple of str
-        Columns by which rows are sorted and unique; empty where rows may repeat.
-    open : bool
-        Whether further float columns (features) may follow.
-    """
-
-    columns: Mapping[str, str]
-    keys: tuple[str, ...]
-    open: bool = False
-
-
-_WHO = {"dataset": "str", "intensities": "str", "patient_id": "str", "series_uid": "str"}
-
-SCHEMAS: Mapping[str, Schema] = {
-    "series": Schema(
-        {
-            **_WHO,
-            "study_uid": "str", "stack": "int64", "modality": "str", "n_slices": "int64", "rows": "int64", "columns": "int64",
-            "spacing_z_mm": "float64", "spacing_y_mm": "float64", "spacing_x_mm": "float64",
-            "manufacturer": "str", "model": "str", "kernel": "str", "kvp": "float64", "tube_current_ma": "float64",
-            "slice_thickness_mm": "float64", "ctdi_vol_mgy": "float64", "exposure_mas": "float64",
-            "transfer_syntax": "str", "padding_voxels": "int64", "codes": "str", "detail": "str", "verdict": "str",
-            "volume_id": "str",
-        },
-        ("dataset", "patient_id", "series_uid"),
-    ),
-    "exclusions": Schema(
-        {
-            "stage": "str", "intensities": "str", "patient_id": "str", "series_uid": "str", "nodule_id": "str",
-            "file": "str", "code": "str", "message": "str",
-        },
-        (),
-    ),
-    "nodules": Schema(
-        {
-            **_WHO,
-            "nodule_id": "str", "segmenter": "str", "malignant": "Int64", "split": "str",
-            "x_mm": "float64", "y_mm": "float64", "z_mm": "float64", "n_voxels": "int64", "volume_mm3": "float64",
-            "sphere_diameter_mm": "float64", "mean_hu": "float64", "codes": "str", "mask_id": "str",
-            "volume_id": "str", "source_sha256": "str",
-        },
-        ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
-    ),
-    "features": Schema(
-        {
-            **_WHO,
-            "nodule_id": "str", "segmenter": "str", "region": "str", "radius_mm": "float64", "n_voxels": "int64",
-            "volume_mm3": "float64", "clipped_fraction": "float64", "mask_id": "str",
-        },
-        ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm"),
-        open=True,
-    ),
-}  # fmt: skip
+__all__ = ["SCHEMAS", "conform", "from_bytes", "make_table", "read_parts", "read_table", "to_bytes", "write_table"]
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
@@ -92,47 +34,191 @@ def make_table(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     Raises
     ------
     DatasetError
-        If a column is missing or unexpected, or two rows share a key.
+        If a column is missing or unexpected, a value does not fit its column's type, or two rows share a key. What
+        the values may be is checked by :func:`to_bytes`.
     """
-    schema = SCHEMAS[name]
+    import pandas as pd
+
     frame = pd.DataFrame(list(rows))
     if frame.empty:
-        frame = pd.DataFrame(columns=list(schema.columns))
+        frame = pd.DataFrame(columns=list(_schema(name).columns))
     return conform(name, frame)
 
 
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Check a table against its schema and put columns and rows in order; errors as :func:`make_table`."""
-    schema = SCHEMAS[name]
+    """Put columns and rows of a table in order; parameters and errors as :func:`make_table`."""
+    schema = _schema(name)
     missing = [c for c in schema.columns if c not in frame]
-    extra = [c for c in frame if c not in schema.columns]
+    extra = [str(c) for c in frame if c not in schema.columns]
     if missing or (extra and not schema.open):
         raise DatasetError(f"table {name!r}: missing columns {missing}, unexpected columns {extra}")
-    frame = frame[[*schema.columns, *extra]].astype({**schema.columns, **dict.fromkeys(extra, "float64")})
-    order = list(schema.keys) or list(schema.columns)
-    frame = frame.sort_values(order, kind="stable", ignore_index=True)
-    repeated = frame.duplicated(order) if schema.keys else pd.Series(False, index=frame.index)
-    if repeated.any():
-        row = frame.loc[repeated, order].iloc[0].to_dict()
-        raise DatasetError(f"table {name!r}: {int(repeated.sum())} rows repeat a key, the first {row}")
+    frame = _typed(name, frame[[*schema.columns, *extra]], {**schema.columns, **dict.fromkeys(extra, "float64")})
+    frame = frame.sort_values(list(schema.keys or schema.columns), kind="stable", ignore_index=True)
+    if schema.keys and (repeated := frame.duplicated(list(schema.keys))).any():
+        first = int(repeated.to_numpy().argmax())
+        raise DatasetError(
+            f"table {name!r}: {int(repeated.sum())} rows repeat a key ({', '.join(schema.keys)}), the first of them in "
+            f"row {first} of the sorted table, counted from 0"
+        )
     return frame
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet, atomically."""
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    write_atomically(path, buffer.getvalue())
+def _typed(name: str, frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    try:
+        return frame.astype(dtypes)
+    except (TypeError, ValueError, OverflowError):
+        wrong = [column for column, dtype in dtypes.items() if not _fits(frame[[column]], dtype)]
+    # Pandas quotes the value, which can be an identifier in the wrong column.
+    raise DatasetError(
+        f"table {name!r}: values do not fit the type of "
+        f"{', '.join(f'{column} ({dtypes[column]})' for column in wrong[:10])}; correct what made these rows"
+    )
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table that :func:`write_table` wrote.
+def _fits(cells: pd.DataFrame, dtype: str) -> bool:
+    try:
+        cells.astype(dict.fromkeys(cells, dtype))
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def to_bytes(name: str, frame: pd.DataFrame, shown: str = "") -> bytes:
+    """Hold a table against its contract, then pack it as Parquet; equal tables give equal bytes.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`SCHEMAS`.
+    frame : DataFrame
+    shown : str
+        What the table is called in messages; default: the name.
 
     Raises
     ------
     DatasetError
-        If it is missing.
+        If the table breaks its contract.
     """
-    if not path.is_file():
-        raise DatasetError(f"no table at {path}; is this a lungpipe workspace, and did its run finish?")
-    return pd.read_parquet(path)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    _schema(name)
+    check_table(name, frame, shown or name, "write")
+    kinds = {"str": pa.string(), "int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64()}
+    columns = {**dict.fromkeys(map(str, frame), "float64"), **SCHEMAS[name].columns}
+    schema = pa.schema([(column, kinds[columns[column]]) for column in map(str, frame)])
+    plain = frame.reset_index(drop=True)
+    plain.attrs = {}
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(plain, schema=schema, preserve_index=False), buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(name: str, content: bytes, shown: str = "") -> pd.DataFrame:
+    """Read a table that :func:`to_bytes` packed, and hold it against its contract.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`SCHEMAS`.
+    content : bytes
+    shown : str
+        What the table is called in messages; default: the name.
+
+    Raises
+    ------
+    DatasetError
+        If it is no Parquet table, or breaks its contract.
+    """
+    frame = _unpacked(name, content, shown or name)
+    check_table(name, frame, shown or name, "read")
+    return frame
+
+
+def _unpacked(name: str, content: bytes, shown: str) -> pd.DataFrame:
+    import pandas as pd
+
+    _schema(name)
+    try:
+        return pd.read_parquet(io.BytesIO(content))
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise DatasetError(
+            f"table {name!r} ({shown}) cannot be read ({type(error).__name__}); run the recipe again to make it anew"
+        ) from None
+
+
+def write_table(frame: pd.DataFrame, where: Place | Path, name: str = "") -> None:
+    """Write a table as Parquet, whole or not at all, if it keeps its contract.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    where : Place or Path
+        The workspace; or the path of the file itself, without ``name``.
+    name : str
+        Relative path; its stem says which table it is (``"tables/features.parquet"``).
+
+    Raises
+    ------
+    DatasetError
+        If the table breaks its contract.
+    """
+    place, path = _located(where, name)
+    place.write(path, to_bytes(PurePosixPath(path).stem, frame, path))
+
+
+def read_table(where: Place | Path, name: str = "") -> pd.DataFrame:
+    """Read a table that :func:`write_table` wrote; parameters as there.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing or breaks its contract.
+    """
+    place, path = _located(where, name)
+    return from_bytes(PurePosixPath(path).stem, _content(place, path), path)
+
+
+def read_parts(place: Place, paths: Sequence[str], name: str) -> pd.DataFrame:
+    """Join many pieces of a table, put them in order, and hold the whole against its contract.
+
+    The contract is checked once: for a piece of a few rows the check takes ten times as long as reading it.
+
+    Parameters
+    ----------
+    place : Place
+    paths : sequence of str
+        Relative paths of the pieces.
+    name : str
+        A key of :data:`SCHEMAS`.
+
+    Raises
+    ------
+    DatasetError
+        If a piece is missing or no Parquet table, or the whole breaks the contract.
+    """
+    import pandas as pd
+
+    frames = [_unpacked(name, _content(place, path), path) for path in paths]
+    filled = [frame for frame in frames if len(frame)]
+    frame = conform(name, pd.concat(filled, ignore_index=True)) if filled else make_table(name, [])
+    check_table(name, frame, f"{len(paths)} pieces", "read")
+    return frame
+
+
+def _content(place: Place, path: str) -> bytes:
+    try:
+        return place.read(path)
+    except FileNotFoundError:
+        message = f"no table at {place}/{path}; is this a lungpipe workspace, and did its run finish?"
+        raise DatasetError(message) from None
+
+
+def _located(where: Place | Path, name: str) -> tuple[Place, str]:
+    return (where, name) if isinstance(where, Place) else (Place.at(where.parent), where.name)
+
+
+def _schema(name: str) -> Schema:
+    if name not in SCHEMAS:
+        raise DatasetError(f"no table is called {name!r}; there are {', '.join(SCHEMAS)}")
+    return SCHEMAS[name]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from lungpipe.errors import DatasetError
-from lungpipe.store.ledger import digest_files, digest_folder
-from lungpipe.store.tables import SCHEMAS
+from lungpipe.store import ledger
+from lungpipe.store.tables import SCHEMAS, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import pandas as pd
+
+    from lungpipe.store.ledger import Record
+    from lungpipe.store.place import Place
 
 #: Tables that indexing alone writes; the others come with a run.
 _OF_INDEX = ("series", "exclusions")
-_HEX_DIGITS = 64
+#: Folders of a workspace in which every file belongs to an artefact.
+_OWNED = ("volumes", "parts", "tables", "report")
+#: How zarr calls what it has not finished.
+_PARTIAL = ".partial"
 #: What reading a damaged file may raise; pyarrow's errors are ValueError, KeyError, OSError or of these by inheritance.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, NotImplementedError)
 
@@ -31,9 +35,9 @@ class Finding:
     Parameters
     ----------
     kind : str
-        Of :func:`verify_workspace`: ``"damaged_entry"``, ``"missing_output"``, ``"changed_output"``, ``"orphan"``,
-        ``"leftover"``, ``"missing_table"``, ``"damaged_table"``, ``"wrong_table"``, ``"missing_artefact"``. Of the
-        identity audit: the kind of the term that was found, ``"unsearched"``, or ``"more"``.
+        Of :func:`verify_workspace`: ``"damaged_record"``, ``"missing_record"``, ``"missing_output"``, ``"changed_output"``,
+        ``"orphan"``, ``"leftover"``, ``"missing_table"``, ``"wrong_table"``, ``"missing_artefact"``. Of the identity
+        audit: the kind of the term that was found, ``"unsearched"``, or ``"more"``.
     path : str
         Relative to the workspace, with ``/``.
     message : str
@@ -48,15 +52,15 @@ class Finding:
     place: str = ""
 
 
-def verify_workspace(root: Path) -> list[Finding]:
+def verify_workspace(place: Place) -> list[Finding]:
     """Hold every artefact of a workspace against the ledger, and every table against its schema and artefacts.
 
-    Every ledger entry's outputs are hashed. An output that several entries name (a mask that a later run made again)
-    is sound if one of them has its hash.
+    Every record is held against its own checksum and every output of it against the recorded hash; every file must
+    belong to an artefact, and every artefact that a record was made from must be there.
 
     Parameters
     ----------
-    root : Path
+    place : Place
         The workspace.
 
     Returns
@@ -69,162 +73,127 @@ def verify_workspace(root: Path) -> list[Finding]:
     DatasetError
         If there is no workspace. A damaged one never raises.
     """
-    if not root.is_dir():
-        raise DatasetError(f"no workspace at {root}; name the folder that `lungpipe run --workspace` wrote")
-    if not any((root / name).exists() for name in ("ledger", "tables", "run.json")):
-        raise DatasetError(f"{root} is no workspace: it has neither ledger nor tables nor run.json")
+    if not any(place.exists(name) for name in (ledger.FOLDER, "tables", "run.json")):
+        raise DatasetError(
+            f"{place} is no workspace: it has neither ledger nor tables nor run.json; name what `lungpipe run` wrote to"
+        )
     findings: list[Finding] = []
-    claimed = _claims(root, findings)
-    findings += _outputs(root, claimed)
-    findings += _orphans(root, claimed)
-    findings += _tables(root, claimed)
+    known = _records(place, findings)
+    findings += _outputs(place, known.values())
+    findings += _origins(place, known)
+    findings += [Finding(kind, name, message) for kind, name, message in strays(place, known.values())]
+    findings += _tables(place, known)
     return sorted(dict.fromkeys(findings), key=lambda f: (f.path, f.kind, f.place, f.message))
 
 
-def _claims(root: Path, findings: list[Finding]) -> dict[str, set[str]]:
-    """Hashes that the ledger has for each output; damaged entries become findings."""
-    claimed: dict[str, set[str]] = {}
-    for path in _children(root / "ledger"):
-        shown = f"ledger/{path.name}"
-        if path.name.startswith("."):
-            findings.append(Finding("leftover", shown, "a file that was not finished; it can be deleted"))
-            continue
-        try:
-            entry = json.loads(path.read_bytes())
-            outputs = {str(name): str(digest) for name, digest in entry["outputs"].items()}
-            expected = f"{entry['kind']}-{entry['id']}.json"
-        except _DAMAGE as error:
-            findings.append(
-                Finding("damaged_entry", shown, f"the ledger entry cannot be read ({type(error).__name__})")
-            )
-            continue
-        if expected != path.name:
-            findings.append(Finding("damaged_entry", shown, "the entry's kind and id are not those of its file name"))
-        for name, digest in outputs.items():
-            parts = PurePosixPath(name).parts
-            if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
-                findings.append(Finding("damaged_entry", shown, "the entry names an output outside the workspace"))
-            elif not re.fullmatch(f"[0-9a-f]{{{_HEX_DIGITS}}}", digest):
-                findings.append(Finding("damaged_entry", shown, "the entry holds something that is no SHA-256"))
+def _records(place: Place, findings: list[Finding]) -> dict[str, Record]:
+    """Every record that can be read, by reference; the others become findings."""
+    known: dict[str, Record] = {}
+    for scope in ledger.scopes(place):
+        for ref in ledger.refs(place, scope):
+            try:
+                entry = ledger.load(place, ref)
+            except _DAMAGE as error:
+                findings.append(Finding("damaged_record", ledger.path_of(ref), f"it cannot be read: {_said(error)}"))
+            except DatasetError as error:
+                findings.append(Finding("damaged_record", ledger.path_of(ref), str(error)))
             else:
-                claimed.setdefault(name, set()).add(digest)
-    return claimed
+                known[ref] = entry
+    return known
 
 
-def _outputs(root: Path, claimed: Mapping[str, set[str]]) -> Iterator[Finding]:
-    for name, digests in claimed.items():
-        path = root / name
-        try:
-            if not path.exists():
-                yield Finding("missing_output", name, "the ledger names it, but it is not there; run the recipe again")
-            elif (digest_folder(path) if path.is_dir() else digest_files([path])) not in digests:
-                message = "its content is not what the ledger recorded; run the recipe again to make it anew"
-                yield Finding("changed_output", name, message)
-        except OSError as error:
-            yield Finding("changed_output", name, f"it cannot be read ({type(error).__name__})")
+def _said(error: Exception) -> str:
+    return type(error).__name__
 
 
-def _orphans(root: Path, claimed: Mapping[str, set[str]]) -> Iterator[Finding]:
-    known = {parent.as_posix() for name in claimed for parent in (PurePosixPath(name), *PurePosixPath(name).parents)}
-    for folder in ("volumes", "parts"):
-        for path in _children(root / folder):
-            shown = f"{folder}/{path.name}"
-            if path.name.startswith("."):
-                yield Finding("leftover", shown, "it was not finished; it can be deleted")
-            elif shown not in known:
-                yield Finding("orphan", shown, "no ledger entry names it; run the recipe again, or delete it")
-            elif folder == "volumes":
-                yield from _orphan_masks(path, shown, known)
+def _outputs(place: Place, known: Iterable[Record]) -> Iterator[Finding]:
+    for entry in known:
+        for name, digest in entry.outputs.items():
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                message = "the record names an output outside the workspace"
+                yield Finding("damaged_record", ledger.path_of(entry.ref), message)
+                continue
+            try:
+                found = place.digest(name)
+            except FileNotFoundError:
+                message = f"{entry.ref} names it, but it is not there; run the recipe again"
+                yield Finding("missing_output", name, message)
+            except OSError as error:
+                yield Finding("changed_output", name, f"it cannot be read ({type(error).__name__})")
             else:
-                for part in _children(path):
-                    if f"{shown}/{part.name}" not in known:
-                        yield Finding("orphan", f"{shown}/{part.name}", "no ledger entry names it; delete it")
+                if found != digest:
+                    message = f"its content is not what {entry.ref} recorded; run the recipe again to make it anew"
+                    yield Finding("changed_output", name, message)
 
 
-def _orphan_masks(volume: Path, shown: str, known: set[str]) -> Iterator[Finding]:
-    for nodule in _children(volume / "masks"):
-        if not nodule.is_dir():
-            continue
-        for mask in _children(nodule):
-            name = f"{shown}/masks/{nodule.name}/{mask.name}"
-            if mask.is_dir() and name not in known:
-                yield Finding("orphan", name, "no ledger entry names this mask; run the recipe again, or delete it")
+def _origins(place: Place, known: Mapping[str, Record]) -> Iterator[Finding]:
+    """Records that name an artefact, or a maker, of which there is no record."""
+    for entry in known.values():
+        for ref in (*entry.made_from, *([entry.made_by] if entry.made_by else [])):
+            if ref not in known and not place.exists(ledger.path_of(ref)):
+                message = f"{entry.ref} was made from or by it, and it is not there; run the recipe again"
+                yield Finding("missing_record", ledger.path_of(ref), message)
 
 
-def _tables(root: Path, claimed: Mapping[str, set[str]]) -> Iterator[Finding]:
-    required = set(SCHEMAS) if (root / "run.json").exists() else set(_OF_INDEX)
-    seen = {path.stem for path in _children(root / "tables") if path.suffix == ".parquet"}
+def strays(place: Place, known: Iterable[Record]) -> Iterator[tuple[str, str, str]]:
+    """Files that belong to no artefact: ``("orphan" or "leftover", relative path, what to do)``.
+
+    Whole folders are named where nothing in them belongs to an artefact.
+    """
+    owned = {name for entry in known for name in entry.outputs}
+    above = {parent.as_posix() for name in owned for parent in PurePosixPath(name).parents}
+
+    def walk(folder: str) -> Iterator[tuple[str, str, str]]:
+        for child in place.children(folder):
+            name = f"{folder}/{child}"
+            if child.startswith(".") or child.endswith(_PARTIAL):
+                yield "leftover", name, "a file that was not finished; `lungpipe gc` removes it"
+            elif name in above:
+                yield from walk(name)
+            elif name not in owned and place.files(name):
+                yield "orphan", name, "no record names it; run the recipe again, or remove it with `lungpipe gc`"
+
+    for folder in _OWNED:
+        yield from walk(folder)
+    for scope in ledger.scopes(place):
+        for child in place.children(f"{ledger.FOLDER}/{scope}"):
+            if child.startswith("."):
+                name = f"{ledger.FOLDER}/{scope}/{child}"
+                yield "leftover", name, "a record that was not finished; `lungpipe gc` removes it"
+    for child in place.children():
+        if child.startswith("."):
+            yield "leftover", child, "a file that was not finished; `lungpipe gc` removes it"
+
+
+def _tables(place: Place, known: Mapping[str, Record]) -> Iterator[Finding]:
+    required = {name for name, schema in SCHEMAS.items() if not schema.optional}
+    if not place.exists("run.json"):
+        required &= set(_OF_INDEX)
+    seen = {name.removesuffix(".parquet") for name in place.children("tables") if name.endswith(".parquet")}
     for name in sorted(required - seen):
         yield Finding("missing_table", f"tables/{name}.parquet", "the table is not there; run the recipe again")
-    for path in _children(root / "tables"):
-        shown = f"tables/{path.name}"
-        if path.name.startswith("."):
-            yield Finding("leftover", shown, "a file that was not finished; it can be deleted")
-            continue
-        if path.suffix != ".parquet":
-            continue
+    ids = {kind: {r.id for r in known.values() if r.kind == kind} for kind in ("volume", "masks", "features")}
+    for name in sorted(seen & set(SCHEMAS)):
+        shown = f"tables/{name}.parquet"
         try:
-            frame = pd.read_parquet(path)
-            if path.stem in SCHEMAS:
-                yield from (Finding("wrong_table", shown, message) for message in _faults(path.stem, frame))
-            yield from _rows(root, path.stem, frame, claimed)
+            frame = read_table(place, shown)
+        except DatasetError as error:
+            yield Finding("wrong_table", shown, str(error))
         except _DAMAGE as error:
-            yield Finding("damaged_table", shown, f"the table cannot be read ({type(error).__name__})")
+            yield Finding("wrong_table", shown, f"the table cannot be read ({type(error).__name__})")
+        else:
+            yield from _rows(name, frame, ids)
 
 
-def _faults(name: str, frame: pd.DataFrame) -> Iterator[str]:
-    """Where a table differs from its schema; cells are not quoted."""
-    schema = SCHEMAS[name]
-    missing = [column for column in schema.columns if column not in frame]
-    extra = [str(column) for column in frame if column not in schema.columns]
-    wrong = [c for c, kind in schema.columns.items() if c in frame and len(frame) and not _is(frame[c], kind)]
-    wrong += [c for c in extra if schema.open and not _is(frame[c], "float64")]
-    if missing:
-        yield f"columns are missing: {', '.join(missing)}"
-    if extra and not schema.open:
-        yield f"{len(extra)} columns are not in the schema"
-    if wrong:
-        yield f"columns have another type than the schema says: {', '.join(wrong[:10])}"
-    if schema.keys and not missing:
-        repeated = int(frame.duplicated(list(schema.keys)).sum())
-        if repeated:
-            yield f"{repeated} rows repeat a key"
-
-
-def _is(column: pd.Series[Any], kind: str) -> bool:
-    if kind == "str":
-        return bool(pd.api.types.is_string_dtype(column)) or bool(column.isna().all())
-    return str(column.dtype).lower() == kind.lower()
-
-
-def _rows(root: Path, name: str, frame: pd.DataFrame, claimed: Mapping[str, set[str]]) -> Iterator[Finding]:
-    """Rows whose volume or mask is missing or not in the ledger."""
-    if "volume_id" not in frame:
-        return
-    shown = f"tables/{name}.parquet"
-    ids = {str(one) for one in frame["volume_id"].dropna() if one}
-    for volume in sorted(ids):
-        path = f"volumes/{volume}.zarr"
-        if not (root / path / "zarr.json").is_file():
-            yield Finding("missing_artefact", path, f"{shown} has rows of it, but it is not there")
-        elif not any(output.startswith(f"{path}/") for output in claimed):
-            yield Finding("missing_artefact", path, f"{shown} has rows of it, but the ledger does not know it")
-    if name != "nodules" or not {"nodule_id", "segmenter", "mask_id"} <= set(frame):
-        return
-    columns = ("volume_id", "nodule_id", "segmenter", "mask_id")
-    for volume, nodule, segmenter, mask_id in zip(*(frame[c].astype(str) for c in columns), strict=True):
-        path = f"volumes/{volume}.zarr/masks/{nodule}/{segmenter}"
-        try:
-            recorded = json.loads((root / path / "zarr.json").read_bytes())["attributes"]["content_id"]
-        except _DAMAGE as error:
-            yield Finding("missing_artefact", path, f"{shown} names this mask; reading it gave {type(error).__name__}")
-            continue
-        if recorded != mask_id:
-            yield Finding("missing_artefact", path, f"{shown} has another mask_id than the mask itself")
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
+def _rows(name: str, frame: pd.DataFrame, ids: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """Rows whose volume, mask or features have no record."""
+    columns: dict[str, Any] = {}
+    if name in ("series", "nodules"):
+        columns["volume"] = frame["volume_id"]
+    if name in ("nodules", "features"):
+        columns["masks" if name == "nodules" else "features"] = frame["artefact"]
+    for kind, column in columns.items():
+        for one in sorted({str(value) for value in column if value} - ids[kind]):
+            message = f"it has rows of {kind}-{one}, of which there is no record"
+            yield Finding("missing_artefact", f"tables/{name}.parquet", message, one)

@@ -19,7 +19,8 @@ from lungpipe.dicom.source import Source, of_paths
 from lungpipe.errors import AnnotationError, DatasetError
 from lungpipe.geometry import Geometry
 from lungpipe.nodule import Nodule
-from lungpipe.scan.process import _with_mask
+from lungpipe.scan.locate import locate
+from lungpipe.store.place import Place
 from lungpipe.store.tables import make_table, write_table
 from lungpipe.store.volumes import write_mask, write_volume
 from lungpipe.volume import CTVolume, Mask
@@ -28,6 +29,11 @@ FRAME = Geometry((6, 21, 33), (2.5, 0.8, 0.6), (-101.25, 33.5, -1200.75), (0.8, 
 LABELS = np.zeros(FRAME.shape, dtype=np.uint8)
 LABELS[2, 4:9, 10:20] = 3
 LABELS[5, 0, 0] = 200
+
+
+PATIENT, SERIES, OTHER = "P-AAAAAAAAAAAA", "S-AAAAAAAAAAAA", "S-BBBBBBBBBBBB"
+NODULES = ("N-AAAAAAAAAAAA", "N-BBBBBBBBBBBB")
+MADE_BY = "00000000000000aa"
 
 
 def code_of(path, frame=FRAME, **options) -> str:
@@ -161,13 +167,13 @@ def test_a_scan_takes_its_nodule_from_a_seg(tmp_path, series):
     references = {"series_uid": series.series_uid, "sop_uids": series.sop_uids}
     path = write_seg_file(tmp_path / "seg", FRAME, planes, ("a", "b"), **references)
     volume = CTVolume(np.zeros(FRAME.shape, np.int16), series.geometry)
-    nodule = Nodule("P-1", "S-1", "N-1", None, mask_path=path, mask_roi="a")
-    located = _with_mask(nodule, volume, series.files)
+    nodule = Nodule(PATIENT, SERIES, "N-1", None, mask_path=path, mask_roi="a")
+    located = locate(nodule, volume, series.files)
     assert np.allclose(located.centre_mm, FRAME.to_lps((2, 6, 14.5)), atol=1e-3)
     assert np.allclose(located.size_mm, (10 * 0.6, 5 * 0.8, 2.5))
     other = write_seg_file(tmp_path / "other", FRAME, planes, ("a", "b"), series_uid="1.2.9", sop_uids=("1.2.9.1",))
     with pytest.raises(AnnotationError) as error:
-        _with_mask(replace(nodule, mask_path=other), volume, series.files)
+        locate(replace(nodule, mask_path=other), volume, series.files)
     assert error.value.code == "wrong_series"
 
 
@@ -183,20 +189,19 @@ def test_table_names_the_region(tmp_path, series):
 
 def make_workspace(folder, sources):
     """A workspace with two nodules of each series, each with a mask."""
-    rows = []
+    rows, place = [], Place.at(folder)
     for volume_id, (pseudonym, scan) in enumerate(sources.items(), start=1):
-        store = folder / "volumes" / f"v{volume_id}.zarr"
-        store.parent.mkdir(parents=True, exist_ok=True)
-        write_volume(store, CTVolume(np.zeros(FRAME.shape, np.int16), scan.geometry), {})
-        for name, value in (("N-A", 3), ("N-B", 200)):
+        store = f"volumes/{volume_id:016x}.zarr"
+        write_volume(place, store, CTVolume(np.zeros(FRAME.shape, np.int16), scan.geometry), {})
+        for name, value in zip(NODULES, (3, 200), strict=True):
             mask = Mask(value == LABELS, scan.geometry)
-            write_mask(store, f"{name}/otsu", mask)
-            numbers = dict.fromkeys(("x_mm", "y_mm", "z_mm", "volume_mm3", "sphere_diameter_mm", "mean_hu"), 0.0)
-            who = {"dataset": "d", "intensities": "measured", "patient_id": "P-1", "series_uid": pseudonym}
+            write_mask(place, store, f"masks/{MADE_BY}/{name}", mask)
+            numbers = dict.fromkeys(("x_mm", "y_mm", "z_mm", "volume_mm3", "sphere_diameter_mm", "mean_hu"), 1.0)
+            who = {"dataset": "d", "intensities": "measured", "patient_id": PATIENT, "series_uid": pseudonym}
             rest = {"nodule_id": name, "segmenter": "otsu", "malignant": None, "split": "", "n_voxels": mask.n_voxels}
-            ids = {"codes": "", "mask_id": mask.content_id, "volume_id": f"v{volume_id}", "source_sha256": "0"}
-            rows.append({**who, **numbers, **rest, **ids})
-    write_table(make_table("nodules", rows), folder / "tables" / "nodules.parquet")
+            ids = {"codes": "", "mask_id": mask.content_id, "volume_id": f"{volume_id:016x}", "artefact": MADE_BY}
+            rows.append({**who, **numbers, **rest, **ids, "source_sha256": "0" * 64})
+    write_table(make_table("nodules", rows), place, "tables/nodules.parquet")
     run = {"plugins": {"segmenters": {"otsu": {"name": "otsu", "version": "7"}}}}
     (folder / "run.json").write_text(json.dumps(run))
     return folder
@@ -205,35 +210,37 @@ def make_workspace(folder, sources):
 @pytest.fixture
 def workspace(tmp_path, series):
     """A workspace with two nodules of one series."""
-    return make_workspace(tmp_path / "ws", {"S-1": series})
+    return make_workspace(tmp_path / "ws", {SERIES: series})
 
 
 def test_export_writes_both_formats(workspace, series, tmp_path):
     """Each mask comes out as SEG and NIfTI on the source's place, named by pseudonyms, and progress is told."""
     told = []
     written, exclusions = export_masks(
-        workspace, {"S-1": series}, tmp_path / "out", ("seg", "nifti"), lambda done, total: told.append((done, total))
+        Place.at(workspace),
+        {SERIES: series},
+        tmp_path / "out",
+        ("seg", "nifti"),
+        lambda done, total: told.append((done, total)),
     )
     assert (written, exclusions, told) == (4, (), [(1, 2), (2, 2)])
     names = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*"))
-    assert names == [f"S-1/{n}_otsu{s}" for n in ("N-A", "N-B") for s in (".dcm", ".nii.gz")]
-    for name, value in (("N-A", 3), ("N-B", 200)):
-        seg = tmp_path / "out" / "S-1" / f"{name}_otsu.dcm"
+    assert names == [f"{SERIES}/{n}_otsu{s}" for n in NODULES for s in (".dcm", ".nii.gz")]
+    for name, value in zip(NODULES, (3, 200), strict=True):
+        seg = tmp_path / "out" / SERIES / f"{name}_otsu.dcm"
         found = read_seg(seg, series.geometry, None, series.series_uid, series.sop_uids)
         assert np.array_equal(found.voxels, value == LABELS)
         expected = in_order(FRAME.to_lps(np.argwhere(value == LABELS)))
         assert np.abs(plain_points_mm(seg) - expected).max() <= 1e-3
-        image = sitk.ReadImage(str(tmp_path / "out" / "S-1" / f"{name}_otsu.nii.gz"))
+        image = sitk.ReadImage(str(tmp_path / "out" / SERIES / f"{name}_otsu.nii.gz"))
         assert np.array_equal(sitk.GetArrayFromImage(image), value == LABELS)
         points = [
             image.TransformIndexToPhysicalPoint((int(x), int(y), int(z))) for z, y, x in np.argwhere(value == LABELS)
         ]
         assert np.abs(in_order(np.array(points)) - expected).max() <= 1e-3
-    one, two = (
-        pydicom.dcmread(tmp_path / "out" / "S-1" / f"{name}_otsu.dcm").SegmentSequence[0] for name in ("N-A", "N-B")
-    )
+    one, two = (pydicom.dcmread(tmp_path / "out" / SERIES / f"{name}_otsu.dcm").SegmentSequence[0] for name in NODULES)
     assert one.SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion == "7"
-    assert (one.TrackingID, two.TrackingID) == ("N-A", "N-B")
+    assert (one.TrackingID, two.TrackingID) == NODULES
     assert one.TrackingUID != two.TrackingUID
     assert pydicom.uid.UID(one.TrackingUID).is_valid
 
@@ -242,9 +249,9 @@ def test_export_takes_each_series_headers(dicom_writer, series, tmp_path):
     """In a workspace of two series, every SEG refers to its own."""
     volume = CTVolume(np.full(FRAME.shape, -1000, np.int16), FRAME)
     dicom_writer(tmp_path / "ct2", volume, series="series-2", change=_add_frame_of_reference)
-    sources = {"S-1": series, "S-2": index_series(tmp_path / "ct2").series[0]}
+    sources = {SERIES: series, OTHER: index_series(tmp_path / "ct2").series[0]}
     workspace = make_workspace(tmp_path / "ws", sources)
-    assert export_masks(workspace, sources, tmp_path / "out", ("seg",)) == (4, ())
+    assert export_masks(Place.at(workspace), sources, tmp_path / "out", ("seg",)) == (4, ())
     for pseudonym, scan in sources.items():
         for path in (tmp_path / "out" / pseudonym).iterdir():
             (referenced,) = pydicom.dcmread(path).ReferencedSeriesSequence
@@ -253,8 +260,8 @@ def test_export_takes_each_series_headers(dicom_writer, series, tmp_path):
 
 def test_only_a_seg_identifies(workspace, series, tmp_path):
     """NIfTI masks hold nothing of the source's identity; a SEG holds it, as its documentation says."""
-    export_masks(workspace, {"S-1": series}, tmp_path / "out", ("seg",))
-    assert b"Roe^Jane" in (tmp_path / "out" / "S-1" / "N-A_otsu.dcm").read_bytes()
+    export_masks(Place.at(workspace), {SERIES: series}, tmp_path / "out", ("seg",))
+    assert b"Roe^Jane" in (tmp_path / "out" / SERIES / f"{NODULES[0]}_otsu.dcm").read_bytes()
     write_nifti_mask(tmp_path / "plain.nii", Mask(LABELS > 0, FRAME))
     content = (tmp_path / "plain.nii").read_bytes()
     assert not any(text.encode() in content for text in ("Roe", "PAT-1", series.series_uid, *series.sop_uids))
@@ -264,19 +271,19 @@ def test_export_records_what_it_cannot_write(workspace, series, tmp_path):
     """A series that is not there, a stale and a missing mask, and a damaged archive are exclusions; the rest is written."""
 
     def codes(sources, formats=("seg",)):
-        written, exclusions = export_masks(workspace, sources, tmp_path / "out", formats)
-        assert all((e.stage, e.patient_id, e.series_uid) == ("export", "P-1", "S-1") for e in exclusions)
+        written, exclusions = export_masks(Place.at(workspace), sources, tmp_path / "out", formats)
+        assert all((e.stage, e.patient_id, e.series_uid) == ("export", PATIENT, SERIES) for e in exclusions)
         return written, [(e.code, e.nodule_id) for e in exclusions]
 
-    assert codes({"S-2": series}) == (0, [("no_source_series", "N-A"), ("no_source_series", "N-B")])
+    assert codes({OTHER: series}) == (0, [("no_source_series", NODULES[0]), ("no_source_series", NODULES[1])])
     gone = replace(series, files=(*series.files[:-1], Source("missing.dcm")))
-    assert codes({"S-1": gone}) == (0, [("unreadable_source", "N-A"), ("unreadable_source", "N-B")])
-    assert codes({"S-1": replace(series, files=series.files[1:])})[1][0] == ("mask_grid_differs", "N-A")
-    store = workspace / "volumes" / "v1.zarr"
-    write_mask(store, "N-A/otsu", Mask(LABELS > 0, series.geometry))
-    assert codes({"S-1": series}) == (1, [("stale_mask", "N-A")])
-    (store / "masks" / "N-B" / "otsu" / "zarr.json").unlink()
-    assert codes({}, ("nifti",)) == (0, [("stale_mask", "N-A"), ("unreadable_mask", "N-B")])
+    assert codes({SERIES: gone}) == (0, [("unreadable_source", NODULES[0]), ("unreadable_source", NODULES[1])])
+    assert codes({SERIES: replace(series, files=series.files[1:])})[1][0] == ("mask_grid_differs", NODULES[0])
+    store = "volumes/0000000000000001.zarr"
+    write_mask(Place.at(workspace), store, f"masks/{MADE_BY}/{NODULES[0]}", Mask(LABELS > 0, series.geometry))
+    assert codes({SERIES: series}) == (1, [("stale_mask", NODULES[0])])
+    (workspace / store / "masks" / MADE_BY / NODULES[1] / "zarr.json").unlink()
+    assert codes({}, ("nifti",)) == (0, [("stale_mask", NODULES[0]), ("unreadable_mask", NODULES[1])])
 
 
 def test_export_refuses_wrong_requests(workspace, series, tmp_path):
@@ -285,12 +292,12 @@ def test_export_refuses_wrong_requests(workspace, series, tmp_path):
         ({}, tmp_path / "out", ("stl",), "no mask format stl"),
         ({}, tmp_path / "out", (), "no mask format"),
         ({}, tmp_path / "out", ("nifti", "seg"), "needs the source series"),
-        ({"S-1": series}, workspace / "masks", ("seg",), "names its patient"),
+        ({SERIES: series}, workspace / "masks", ("seg",), "names its patient"),
     ]:
         with pytest.raises(DatasetError, match=match):
-            export_masks(workspace, sources, out, formats)
+            export_masks(Place.at(workspace), sources, out, formats)
     with pytest.raises(DatasetError, match="no table"):
-        export_masks(tmp_path, {}, tmp_path / "out")
+        export_masks(Place.at(tmp_path), {}, tmp_path / "out")
 
 
 @pytest.mark.real_data

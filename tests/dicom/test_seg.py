@@ -12,6 +12,7 @@ from lungpipe.dicom.seg import FRAME_TOLERANCE, choose_segment, read_seg
 from lungpipe.dicom.write_seg import write_seg
 from lungpipe.errors import AnnotationError
 from lungpipe.geometry import Geometry
+from lungpipe.store.place import Place
 from lungpipe.store.volumes import read_mask, write_mask, write_volume
 from lungpipe.volume import CTVolume, Mask
 
@@ -77,11 +78,11 @@ def test_round_trip_keeps_voxels_and_place(source, tmp_path, frame, shape):
     """DICOM series, zarr, DICOM SEG and back: equal voxels, and the same patient coordinates to a plain reader."""
     series, headers = source(frame)
     voxels = shape_of(shape)
-    store = tmp_path / "volume.zarr"
-    write_volume(store, CTVolume(np.zeros(SHAPE, np.int16), series.geometry), {})
-    write_mask(store, "N-1/otsu", Mask(voxels, series.geometry))
+    place, store = Place.at(tmp_path), "volume.zarr"
+    write_volume(place, store, CTVolume(np.zeros(SHAPE, np.int16), series.geometry), {})
+    write_mask(place, store, "masks/a/N-1", Mask(voxels, series.geometry))
     path = tmp_path / "out" / "mask.dcm"
-    write_seg(path, read_mask(store, "N-1/otsu"), headers, **MADE)
+    write_seg(path, read_mask(place, store, "masks/a/N-1"), headers, **MADE)
 
     back = read_seg(path, series.geometry, None, series.series_uid, series.sop_uids)
     assert np.array_equal(back.voxels, voxels)

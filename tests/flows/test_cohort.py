@@ -9,6 +9,8 @@ from flows.cohort import cohort, plan_run
 from flows.config import load_config
 from lungpipe.curate import curate_folder
 from lungpipe.errors import DatasetError
+from lungpipe.store import ledger
+from lungpipe.store.place import Place
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +130,14 @@ def test_scores_do_not_depend_on_the_pseudonym_key(run, broken_cohort, tmp_path)
 
 
 def test_rerun_reuses_and_repairs(run, same_key, broken_cohort, tmp_path):
-    """A rerun reuses every scan; after one artefact is damaged and one is lost, only those two are made again."""
+    """A rerun reuses every scan; after parts of two scans are damaged and lost, only those two are made again."""
     copy = tmp_path / "copy"
     shutil.copytree(run[1], copy)
-    damaged, lost = sorted((copy / "parts").iterdir())[:2]
-    path = damaged / "features.parquet"
+    place = Place.at(copy)
+    damaged, lost = (next(iter(ledger.records(place, scope, "features"))) for scope in ledger.patients(place)[:2])
+    path = copy / "parts" / f"features-{damaged.id}" / "features.parquet"
     path.write_bytes(path.read_bytes()[:-1])
-    shutil.rmtree(lost)
+    shutil.rmtree(copy / "parts" / f"features-{lost.id}")
     outcome = cohort(str(broken_cohort.recipe), str(copy), ["benchmark.classifiers=['knn']"], workers=2)
     assert outcome.scans == 10
     assert outcome.reused == 10 - 2

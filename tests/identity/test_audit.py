@@ -21,6 +21,7 @@ from identity_files import (
 from lungpipe.dicom.pseudonymise import Pseudonymiser
 from lungpipe.errors import DatasetError, LungpipeError
 from lungpipe.identity import KINDS, Term, audit_workspace, known_terms, prove
+from lungpipe.store.place import Place
 
 
 def test_known_terms_come_from_the_table_of_pseudonyms(tmp_path):
@@ -101,7 +102,7 @@ def test_the_report_says_what_was_looked_at(workspace):
     """The report counts files, bytes, terms and controls; findings are listed, terms masked, as text and as JSON."""
     html_text(workspace / "report", LEAK)
     (workspace.parent / "other.log").write_text(f"{ID}\n")
-    report = audit_workspace(workspace, [*TERMS, Term("id", "median")], [workspace.parent / "other.log"])
+    report = audit_workspace(Place.at(workspace), [*TERMS, Term("id", "median")], [workspace.parent / "other.log"])
     files = [p for p in workspace.rglob("*") if p.is_file()]
     assert (report.n_files, report.n_terms, report.n_not_searched) == (len(files) + 1, 3, 1)
     assert report.n_bytes == sum(p.stat().st_size for p in files) + len(ID) + 1
@@ -120,6 +121,6 @@ def test_the_report_says_what_was_looked_at(workspace):
 def test_an_orphan_called_after_a_patient_is_not_named(workspace):
     """A difference from the ledger does not repeat a name that a file has."""
     (workspace / "parts" / "Wurstmann").mkdir(parents=True)
-    report = audit_workspace(workspace, TERMS)
+    report = audit_workspace(Place.at(workspace), TERMS)
     assert {"orphan", "name"} <= {f.kind for f in report.findings}
     assert "Wurstmann" not in report.as_text()

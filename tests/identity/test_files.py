@@ -5,6 +5,7 @@ import gzip
 import io
 import zipfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,9 +30,13 @@ from identity_files import (
 )
 
 from lungpipe.errors import DatasetError
+from lungpipe.geometry import Geometry
 from lungpipe.identity import Term, audit_workspace, search_identities
 from lungpipe.identity.pieces import Budget
 from lungpipe.identity.search import pieces
+from lungpipe.store.place import Place
+from lungpipe.store.volumes import write_mask, write_volume
+from lungpipe.volume import CTVolume, Mask
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
@@ -162,8 +167,8 @@ def test_missing_folders_are_refused(tmp_path):
     """A folder that is not there is an error, not a clean bill."""
     with pytest.raises(DatasetError, match="does not exist"):
         search_identities(tmp_path / "none", TERMS)
-    with pytest.raises(DatasetError, match="no workspace"):
-        audit_workspace(tmp_path / "none", TERMS)
+    with pytest.raises(DatasetError, match="is no workspace"):
+        audit_workspace(Place.at(tmp_path / "none"), TERMS)
 
 
 def test_several_folders_and_single_files_are_searched(tmp_path):
@@ -174,3 +179,22 @@ def test_several_folders_and_single_files_are_searched(tmp_path):
     (tmp_path / "p.log").write_text(LEAK)
     found = search_identities([tmp_path / "one", tmp_path / "two", tmp_path / "p.log"], TERMS)
     assert {f.path for f in found} == {"index.html", "two/index.html", "p.log"}
+
+
+@pytest.mark.parametrize("limit", [1 << 26, 1000], ids=["at once", "in windows"])
+def test_arrays_in_shards_are_searched(tmp_path, monkeypatch, limit):
+    """A text in the voxels of a stored volume or mask is found, however large the array; damage in one is told."""
+    monkeypatch.setattr("lungpipe.identity.databases.LIMIT", limit)
+    place, frame = Place.at(tmp_path / "w"), Geometry((40, 130, 130), (1.0, 1.0, 1.0))
+    noise = np.random.default_rng(0).integers(-1000, 1000, frame.shape).astype(np.int16)
+    write_volume(place, "v.zarr", CTVolume(noise, frame), {})
+    write_mask(place, "v.zarr", "lung/a", Mask(np.ones(frame.shape, np.bool_), frame))
+    assert search_identities(tmp_path / "w", TERMS) == []
+    text = np.frombuffer((LEAK + " " * (len(LEAK) % 2)).encode(), "<i2")
+    noise[35, 60, : len(text)] = text
+    write_volume(place, "v.zarr", CTVolume(noise, frame), {})
+    assert kinds(tmp_path / "w") == {"name", "id", "date"}
+    (name,) = place.files("v.zarr/ct/c")
+    content = place.read(name)
+    place.write(name, content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    assert "unsearched" in kinds(tmp_path / "w")

@@ -19,7 +19,7 @@ from test_page import Page
 
 from lungpipe.dicom.codes import CODES, verdict
 from lungpipe.errors import DatasetError
-from lungpipe.report.curation import SERIES_COLUMNS, Curation, write_curation
+from lungpipe.report.curation import SERIES_COLUMNS, Curation, curation_html
 from lungpipe.report.curation_counts import bar_rows, code_rows, count_flow, deciding_codes, pick, scanner_names
 from lungpipe.report.curation_figures import bin_values, histogram
 from lungpipe.report.curation_flow import SIDE_X, WIDTH, flow_diagram
@@ -120,6 +120,13 @@ def make_curation(codes=CELLS, **fields):
         "verdicts": {},
     }
     return Curation(**(standard | fields))
+
+
+def write_curation(curation, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "curation.html"
+    path.write_text(curation_html(curation), encoding="utf-8")
+    return path
 
 
 def written(curation, folder):

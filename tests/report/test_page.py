@@ -12,9 +12,15 @@ import pytest
 from report_tables import RUN, make_exclusions, make_nodules, make_predictions, make_scores, make_series
 
 from lungpipe.errors import DatasetError
-from lungpipe.report.page import write_report
+from lungpipe.report.page import report_html
 from lungpipe.report.settings_text import flat, toml
 from lungpipe.report.summary import chosen_configurations, cohort_counts, scanner_table, score_rows, verdicts
+
+
+def write_report(report, folder):
+    path = folder / "index.html"
+    path.write_text(report_html(report), encoding="utf-8")
+    return path
 
 
 class Page(HTMLParser):
@@ -45,7 +51,9 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def standard(make_report, tmp_path_factory):
     """Write the report with everything in it, once."""
-    return write_report(make_report(), tmp_path_factory.mktemp("workspace") / "report")
+    folder = tmp_path_factory.mktemp("workspace") / "report"
+    folder.mkdir()
+    return write_report(make_report(), folder)
 
 
 def test_page_is_one_file_that_loads_nothing(standard):

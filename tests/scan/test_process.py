@@ -1,12 +1,15 @@
-import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lungpipe.dicom.index import index_series
+from lungpipe.dicom.source import digest
 from lungpipe.nodule import Nodule
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.scan import ScanJob, gather_parts, process_scan, settings_from
+from lungpipe.store.place import Place
 from lungpipe.volume import CTVolume
 
 
@@ -16,32 +19,67 @@ def settings(**changes):
     return settings_from(**words)
 
 
+def job_of(series, nodules):
+    """A job for a series whose nodules are P-..., S-... and N-...; as the plan makes it."""
+    patient, uid = f"P-{'A' * 12}", f"S-{'A' * 12}"
+    return ScanJob("generic", "measured", patient, uid, series.files, series.geometry, nodules, digest(series.files))
+
+
+def nodule(name, *rest, **more):
+    return Nodule(f"P-{'A' * 12}", f"S-{'A' * 12}", f"N-{name * 12}", *rest, **more)
+
+
 @pytest.fixture
 def job(tmp_path, make_ct, dicom_writer):
     volume, _, centre = make_ct((1.25, 0.8, 0.8), (32, 50, 50), 5.0)
     dicom_writer(tmp_path / "dicom", volume)
     series = index_series(tmp_path / "dicom").series[0]
-    nodules = (Nodule("P-1", "S-1", "N-1", centre, (11.0, 11.0, 11.0), 1),)
-    return ScanJob("generic", "measured", "P-1", "S-1", series.files, series.geometry, nodules)
+    return job_of(series, (nodule("A", centre, (11.0, 11.0, 11.0), 1),))
 
 
-def test_scan_is_reused_until_an_output_or_input_changes(job, tmp_path):
-    """A finished scan is reused; a lost mask, another setting or a changed file makes it be done again."""
-    first = process_scan(job, settings(), tmp_path)
-    assert not first.reused
-    assert process_scan(job, settings(), tmp_path).reused
-    shutil.rmtree(tmp_path / "volumes" / f"{first.volume_id}.zarr" / "masks" / "N-1" / "otsu")
-    again = process_scan(job, settings(), tmp_path)
-    assert (again.reused, again.artefact) == (False, first.artefact)
-    other = process_scan(job, settings(radii_mm=(0, 4)), tmp_path)
-    assert (other.reused, other.volume_id) == (False, first.volume_id)
-    assert other.artefact != first.artefact
-    with open(job.files[3].path, "r+b") as stream:  # noqa: PTH123  in place
-        stream.seek(-10, 2)
-        stream.write(b"\x01")
-    changed = process_scan(job, settings(), tmp_path)
-    assert not changed.reused
-    assert changed.volume_id != first.volume_id
+def rows_of(result, workspace, part):
+    return gather_parts(Place.at(workspace), result.parts, part)
+
+
+def test_a_scan_without_nodules_is_stored(job, tmp_path):
+    """A scan that nobody annotated has a volume and no more, and is reused."""
+    bare = replace(job, nodules=())
+    first = process_scan(bare, settings(), tmp_path)
+    assert (first.made, first.parts) == ({"volume": 1}, ())
+    assert process_scan(bare, settings(), tmp_path).reused == {"volume": 1}
+
+
+def test_a_file_that_changes_after_curation_is_an_exclusion(job, tmp_path):
+    """What is read must be what was curated: a file changed in between excludes its scan, until the next curation."""
+    path = Path(job.files[3].path)
+    path.write_bytes(path.read_bytes()[:-2] + b"\x01\x00")
+    result = process_scan(job, settings(), tmp_path)
+    assert result.exclusion.code == "changed_file"
+    assert process_scan(replace(job, source_sha256=digest(job.files)), settings(), tmp_path).exclusion is None
+
+
+def test_a_scan_that_cannot_be_read_is_remembered(job, tmp_path):
+    """A scan whose content allows no volume is excluded for the same reason each time, and read once."""
+    short = replace(job, files=job.files[:-1])
+    short = replace(short, source_sha256=digest(short.files))
+    first = process_scan(short, settings(), tmp_path)
+    again = process_scan(short, settings(), tmp_path)
+    assert first.exclusion == again.exclusion
+    assert (first.exclusion.code, first.made, again.made) == ("unreadable_pixels", {"volume": 1}, {})
+
+
+def test_no_lung_leaves_masks_and_excludes_features(tmp_path, make_ct, dicom_writer):
+    """Where there is no lung to clip to, masks are made all the same, and each method's features are exclusions."""
+    volume, _, centre = make_ct((1.25, 0.8, 0.8), (32, 50, 50), 5.0)
+    dicom_writer(tmp_path / "dicom", CTVolume((volume.hu // 4 + 100).astype(np.int16), volume.frame))
+    job = job_of(index_series(tmp_path / "dicom").series[0], (nodule("A", centre, (11.0, 11.0, 11.0), 1),))
+    result = process_scan(job, settings(clip="lung", methods=("otsu", "kmeans")), tmp_path)
+    assert len(rows_of(result, tmp_path, "nodules")) == 2
+    assert len(rows_of(result, tmp_path, "features")) == 0
+    found = rows_of(result, tmp_path, "exclusions")
+    assert found["code"].tolist() == ["no_lung_found"] * 2
+    again = process_scan(job, settings(clip="lung", methods=("otsu", "kmeans")), tmp_path)
+    assert again.made == {}
 
 
 def test_neighbour_is_kept_out_of_the_surroundings(tmp_path, make_ct, make_ball, dicom_writer):
@@ -51,29 +89,26 @@ def test_neighbour_is_kept_out_of_the_surroundings(tmp_path, make_ct, make_ball,
     hu = np.where(make_ball(volume.frame, beside, 4.0), 30, volume.hu).astype(np.int16)
     dicom_writer(tmp_path / "dicom", CTVolume(hu, volume.frame))
     series = index_series(tmp_path / "dicom").series[0]
-    pair = tuple(Nodule("P-1", "S-1", name, at, (8.5,) * 3) for name, at in (("N-1", centre), ("N-2", beside)))
-    job = ScanJob("generic", "measured", "P-1", "S-1", series.files, series.geometry, pair)
+    job = job_of(series, tuple(nodule(name, at, (8.5,) * 3) for name, at in (("A", centre), ("B", beside))))
     lost = {}
     for exclude in (True, False):
         result = process_scan(job, settings(radii_mm=(6,), exclude_neighbours=exclude), tmp_path)
-        features = gather_parts(tmp_path, [result.artefact], "features")
+        features = rows_of(result, tmp_path, "features")
         lost[exclude] = features.set_index("nodule_id")["clipped_fraction"]
     assert (lost[False] == 0).all()
     # The lens common to balls of 10 mm (nodule and shell) and 4 mm at 11 mm, over the shell's volume: analysis.
     outer, ball, apart = 10.0, 4.0, 11.0
     lens = np.pi * (outer + ball - apart) ** 2 / (12 * apart)
     lens *= apart**2 + 2 * apart * (ball + outer) - 3 * (ball - outer) ** 2
-    assert lost[True]["N-1"] == pytest.approx(lens / (4 / 3 * np.pi * (outer**3 - ball**3)), rel=0.25)
+    assert lost[True][f"N-{'A' * 12}"] == pytest.approx(lens / (4 / 3 * np.pi * (outer**3 - ball**3)), rel=0.25)
 
 
 def test_unreadable_archive_is_an_exclusion(job, tmp_path):
     """A file that disappears between indexing and reading is an exclusion of its scan."""
-    from pathlib import Path
-
     Path(job.files[0].path).unlink()
     result = process_scan(job, settings(), tmp_path / "w")
     assert result.exclusion.code == "unreadable_file"
-    assert result.exclusion.patient_id == "P-1"
+    assert result.exclusion.patient_id == job.patient_id
 
 
 def test_missing_and_mismatched_mask_files_are_exclusions(job, tmp_path, make_ct):
@@ -85,17 +120,17 @@ def test_missing_and_mismatched_mask_files_are_exclusions(job, tmp_path, make_ct
     _, truth, _ = make_ct((1.25, 0.8, 0.8), (32, 50, 50), 5.0)
     sitk.WriteImage(to_sitk(truth.voxels.astype(np.uint8), job.geometry), str(tmp_path / "fits.nrrd"))
     sitk.WriteImage(sitk.Image(9, 9, 9, sitk.sitkUInt8), str(tmp_path / "other.nrrd"))
-    nodules = tuple(
-        Nodule("P-1", "S-1", name, None, mask_path=tmp_path / f"{name}.nrrd") for name in ("fits", "other", "none")
+    names = {"A": "fits", "B": "other", "C": "none"}
+    masked = replace(
+        job, nodules=tuple(nodule(k, None, mask_path=tmp_path / f"{name}.nrrd") for k, name in names.items())
     )
-    masked = ScanJob("generic", "measured", "P-1", "S-1", job.files, job.geometry, nodules)
     result = process_scan(masked, settings(methods=("annotated", "otsu")), tmp_path)
-    exclusions = gather_parts(tmp_path, [result.artefact], "exclusions")
+    exclusions = rows_of(result, tmp_path, "exclusions")
     assert dict(zip(exclusions["nodule_id"], exclusions["code"], strict=True)) == {
-        "other": "mask_grid_differs",
-        "none": "unreadable_mask",
+        f"N-{'B' * 12}": "mask_grid_differs",
+        f"N-{'C' * 12}": "unreadable_mask",
     }
-    rows = gather_parts(tmp_path, [result.artefact], "nodules")
+    rows = rows_of(result, tmp_path, "nodules")
     annotated = rows[rows["segmenter"] == "annotated"].iloc[0]
     assert annotated["n_voxels"] == truth.n_voxels
     assert set(rows["segmenter"]) == {"annotated", "otsu"}

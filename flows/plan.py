@@ -1,0 +1,112 @@
+"""From a recipe to the plan of a run; no workflow engine is needed yet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from data_catalog import load_dataset, read_annotations
+from lungpipe import plugins
+from lungpipe.cohort import Plan, plan_cohort
+from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
+from lungpipe.errors import DatasetError
+from lungpipe.learn.evaluation import Evaluation
+from lungpipe.radiomics.settings import RadiomicsSettings
+from lungpipe.scan import ScanSettings, settings_from
+from tasks.progress import say
+
+if TYPE_CHECKING:
+    from data_catalog import DatasetSpec
+    from flows.config import RunConfig
+    from lungpipe.curate import Curation
+
+
+def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
+    """Look up everything that a recipe names, before anything is started.
+
+    Raises
+    ------
+    DatasetError, PluginError
+        If a data set, plug-in, folder or setting is not there.
+    """
+    spec = load_dataset(config.cohort.dataset)
+    settings = settings_from(
+        **config.segment.model_dump(),
+        **config.regions.model_dump(),
+        extractor=config.features.extractor,
+        radiomics=RadiomicsSettings(
+            config.features.bin_width_hu,
+            config.features.spacing_mm,
+            config.features.interpolation,
+            config.features.filters,
+        ),
+    )
+    for name in config.benchmark.classifiers if config.benchmark else ():
+        plugins.find("classifiers", name)
+    config.quality.settings()
+    if not Path(config.cohort.dicom).exists():
+        raise DatasetError(f"the image folder {config.cohort.dicom} does not exist; set cohort.dicom")
+    if config.cohort.annotations and not Path(config.cohort.annotations).exists():
+        raise DatasetError(f"no annotations at {config.cohort.annotations}; set cohort.annotations")
+    return spec, settings
+
+
+def evaluation(section: Any, spec: DatasetSpec) -> Evaluation:
+    """The benchmark section of a recipe for one data set."""
+    return Evaluation(dataset=spec.name, **section.model_dump())
+
+
+def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: frozenset[str] = frozenset()) -> Plan:
+    """Read the annotations, replace identifiers, and refuse what cannot end in the benchmark that is asked for.
+
+    ``gone`` are the tombstones of the workspace (:func:`lungpipe.lineage.tombstones.withdrawn`).
+
+    Raises
+    ------
+    DatasetError
+        If there is nothing to work on, or the labels allow no benchmark.
+    """
+    path = Path(config.cohort.annotations) if config.cohort.annotations else None
+    annotations = read_annotations(spec, path, curation.table)
+    pseudonym, made = load_pseudonymiser()
+    if made:
+        say(f"pseudonyms: a key was made in {key_path()}; keep it safe, the same key gives the same pseudonyms")
+    plan = plan_cohort(
+        spec.name,
+        spec.intensities,
+        curation,
+        annotations.nodules,
+        annotations.exclusions,
+        pseudonym,
+        config.quality.settings(),
+        gone,
+    )
+    pseudonym.write_table(table_path())
+    if not plan.nodules:
+        reasons = sorted({row["code"] for row in plan.exclusions})
+        raise DatasetError(f"no annotated nodule lies on an accepted series (reasons: {', '.join(reasons) or 'none'})")
+    if config.benchmark is not None:
+        rows = [
+            {"patient_id": n.patient_id, "series_uid": n.series_uid, "nodule_id": n.nodule_id, "malignant": n.malignant}
+            for n in plan.nodules
+        ]
+        evaluation(config.benchmark, spec).cohort(pd.DataFrame(rows).astype({"malignant": "Int64"}))
+    return plan
+
+
+def title_of(config: RunConfig) -> str:
+    """Title of a run: the recipe's, or the data set's."""
+    return config.report.title or load_dataset(config.cohort.dataset).title
+
+
+def recipe_of(config: RunConfig) -> dict[str, Any]:
+    """The recipe as JSON values; folders are often named after patients, and the input hashes say more."""
+    recipe: dict[str, Any] = json.loads(config.model_dump_json())
+    for key in ("dicom", "annotations"):
+        if recipe["cohort"][key]:
+            recipe["cohort"][key] = "(path not recorded; see inputs)"
+    recipe["report"]["beside"] = len(recipe["report"]["beside"])
+    return recipe

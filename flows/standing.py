@@ -1,0 +1,116 @@
+"""Whether a run stands already: what its recipe, archive and annotations come to is there, whole and unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.plan import plan_run, recipe_of
+from lungpipe.assemble import plan_digest
+from lungpipe.curate import curate
+from lungpipe.dicom.memory import memory_path, remember
+from lungpipe.dicom.pseudonymise import load_pseudonymiser
+from lungpipe.errors import DatasetError
+from lungpipe.lineage.tombstones import withdrawn
+from lungpipe.scan import stages_of
+from lungpipe.store import ledger
+from lungpipe.store.closure import closure
+from lungpipe.store.place import Place
+from lungpipe.store.record import code_digest
+from lungpipe.store.tables import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from data_catalog import DatasetSpec
+    from flows.config import RunConfig
+    from lungpipe.cohort import Plan
+    from lungpipe.scan import ScanSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    report: str
+    scans: int
+    reused: int
+    exclusions: int
+    auc: float | None = None
+
+
+class _WorkNeededError(Exception):
+    """Something of the archive was not seen before."""
+
+
+def run_entry(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, plan: Plan) -> ledger.Record:
+    """Record of a run, its name the hash of all that determines what the run comes to.
+
+    The code counts as a whole here: a new version writes its tables and pages anew, from artefacts that stand.
+    """
+    stages = sorted(entry.ref for job in plan.jobs for entry in stages_of(job, settings))
+    beside = [Place.at(path) for path in config.report.beside]
+    recipe = recipe_of(config)
+    recipe.pop("run")  # none of it changes a number
+    return ledger.named(
+        ledger.COHORT,
+        "run",
+        subject={"dataset": spec.name},
+        inputs={
+            "stages_sha256": ledger.artefact_id("stages", refs=stages),
+            "plan_sha256": plan_digest(plan),
+            "beside": [place.digest("tables/scores.parquet") for place in beside],
+            "pseudonym_key_fingerprint": load_pseudonymiser()[0].fingerprint,
+        },
+        settings=recipe,
+        versions={"code": code_digest()},
+    )
+
+
+def standing_run(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, place: Place) -> Outcome | None:
+    """What an earlier run of the same recipe on the same files came to, if all of it stands; else None.
+
+    The archive's files count as unchanged by folder, name, size and time, as in curation; the workspace's are hashed.
+
+    Raises
+    ------
+    DatasetError
+        If the recipe's inputs allow no run.
+    """
+    if not any(ref.startswith(f"{ledger.COHORT}/run-") for ref in ledger.refs(place, ledger.COHORT)):
+        return None
+    archive = Path(config.cohort.dicom)
+    try:
+        with remember(memory_path(archive)) as memory:
+            curation = curate(archive, memory, _nothing_new, config.quality.settings())
+    except _WorkNeededError:
+        return None
+    plan = plan_run(config, spec, curation, withdrawn(place))
+    try:
+        found = closure(place, [run_entry(config, spec, settings, plan).ref])
+    except (OSError, DatasetError):
+        return None
+    if any(ledger.stands(place, ref) is None for ref in found):
+        return None
+    exclusions = len(read_table(place, "tables/exclusions.parquet"))
+    return outcome_of(place, len(plan.jobs), exclusions, len(plan.jobs))
+
+
+def _nothing_new(_function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Stand in for the workers where there must be no work."""
+    if items:
+        raise _WorkNeededError
+    return iter(())
+
+
+def outcome_of(place: Place, scans: int, exclusions: int, reused: int) -> Outcome:
+    """What the run in a workspace came to."""
+    return Outcome(f"{place}/report/index.html", scans, reused, exclusions, _honest_auc(place))
+
+
+def _honest_auc(place: Place) -> float | None:
+    if not place.exists("tables/scores.parquet"):
+        return None
+    scores = read_table(place, "tables/scores.parquet")
+    return float(scores.loc[scores["selection"] == "inside", "auc"].iloc[0])

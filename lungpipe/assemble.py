@@ -1,0 +1,106 @@
+"""From the parts of all scans to the tables of the workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lungpipe.scan import ScanResult, gather_parts
+from lungpipe.store import ledger
+from lungpipe.store.tables import conform, make_table, read_table, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lungpipe.cohort import Plan
+    from lungpipe.store.place import Place
+
+#: Raise it when the same parts give other tables.
+VERSION = "1"
+TABLES = ("series", "exclusions", "nodules", "features")
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """References of the tables' records by name, how many artefacts were made and reused, and the exclusions by count."""
+
+    refs: Mapping[str, str]
+    made: Mapping[str, int]
+    reused: Mapping[str, int]
+    n_exclusions: int
+
+
+def plan_digest(plan: Plan) -> str:
+    """SHA-256 of what the tables hold besides the rows of the scans: series, early exclusions, labels and splits."""
+    labels = [(n.series_uid, n.nodule_id, n.malignant, n.split) for n in plan.nodules]
+    text = json.dumps([plan.series_rows, plan.exclusions, labels], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def assemble(place: Place, plan: Plan, results: Sequence[ScanResult], names: Sequence[str] = TABLES) -> Assembled:
+    """Write the tables of a plan with their records; those that stand are left alone.
+
+    Parameters
+    ----------
+    place : Place
+    plan : Plan
+    results : sequence of ScanResult
+        One a job of the plan; none where nothing but the archive was looked at.
+    names : sequence of str
+        Tables to write, exclusions among them.
+    """
+    parts = [ref for result in results for ref in result.parts]
+    failed = [asdict(r.exclusion) for r in results if r.exclusion]
+    inputs = {"plan_sha256": plan_digest(plan), "failed": failed}
+    volumes = [f"{result.patient_id}/volume-{result.volume_id}" for result in results if result.volume_id]
+    refs: dict[str, str] = {}
+    made: Counter[str] = Counter()
+    reused: Counter[str] = Counter()
+    for name in names:
+        entry = ledger.named(
+            ledger.COHORT,
+            "table",
+            subject={"table": name},
+            made_from=sorted(volumes if name == "series" else parts),
+            inputs=inputs,
+            versions={"tables": VERSION},
+        )
+        path = f"tables/{name}.parquet"
+        standing = ledger.stands(place, entry.ref)
+        if standing is None:
+            frame = _table(place, name, plan, results, parts)
+            write_table(frame, place, path)
+            ledger.replace_older(place, ledger.record(place, entry, [path]))
+            made["table"] += 1
+        else:
+            reused["table"] += 1
+        refs[name] = entry.ref
+    return Assembled(refs, made, reused, len(read_table(place, "tables/exclusions.parquet")))
+
+
+def _table(place: Place, name: str, plan: Plan, results: Sequence[ScanResult], parts: Sequence[str]) -> pd.DataFrame:
+    if name == "series":
+        volume_of = {r.series_uid: r.volume_id for r in results}
+        return make_table(
+            name, [{**row, "volume_id": volume_of.get(row["series_uid"], "")} for row in plan.series_rows]
+        )
+    rows = gather_parts(place, parts, name)
+    if name == "exclusions":
+        kind = {job.series_uid: job.intensities for job in plan.jobs}
+        early: list[dict[str, Any]] = [*plan.exclusions]
+        early += [{**asdict(r.exclusion), "intensities": kind[r.series_uid]} for r in results if r.exclusion]
+        return conform(name, pd.concat([make_table(name, early), rows], ignore_index=True))
+    return _labelled(plan, rows) if name == "nodules" else rows
+
+
+def _labelled(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
+    """Masks with the label and split of their nodule."""
+    known = {(n.series_uid, n.nodule_id): n for n in plan.nodules}
+    nodules = [known[key] for key in zip(rows["series_uid"].astype(str), rows["nodule_id"].astype(str), strict=True)]
+    labels = pd.array([n.malignant for n in nodules], dtype="Int64")
+    return conform("nodules", rows.assign(malignant=labels, split=[n.split or "" for n in nodules]))

@@ -1,0 +1,70 @@
+"""From the results of all configurations to the two tables of the benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from lungpipe.learn.select import choose_inside
+from lungpipe.learn.tables import predictions_table, score_table
+from lungpipe.store import ledger
+from lungpipe.store.tables import read_table, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lungpipe.learn.cohort import ConfigurationKey
+    from lungpipe.learn.evaluation import Configuration, Evaluation
+    from lungpipe.store.place import Place
+
+#: Raise it when the same results give other tables.
+VERSION = "1"
+OUTPUTS = ("tables/predictions.parquet", "tables/scores.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Reference of the scores' record, and how many artefacts were made and found standing, by kind."""
+
+    ref: str
+    made: Mapping[str, int]
+    reused: Mapping[str, int]
+
+
+def write_scores(
+    place: Place, evaluation: Evaluation, found: Mapping[ConfigurationKey, Configuration], tables: tuple[str, ...]
+) -> Scored:
+    """Write ``predictions.parquet`` and ``scores.parquet``, unless they stand.
+
+    Parameters
+    ----------
+    place : Place
+    evaluation : Evaluation
+    found : mapping
+        Every configuration, in the order of the tables.
+    tables : tuple of str
+        References of the tables of nodules and features.
+    """
+    n_reused = sum(one.reused for one in found.values())
+    made = {"configuration": len(found) - n_reused}
+    reused = {"configuration": n_reused}
+    entry = ledger.named(
+        ledger.COHORT,
+        "scores",
+        subject={"dataset": evaluation.dataset},
+        made_from=[*tables, *(one.ref for one in found.values())],
+        settings=asdict(evaluation),
+        versions={"scores": VERSION},
+    )
+    if ledger.stands(place, entry.ref):
+        return Scored(entry.ref, made, {**reused, "scores": 1})
+    nodules = read_table(place, "tables/nodules.parquet")
+    cohort = evaluation.cohort(nodules)
+    results = {key: one.result for key, one in found.items()}
+    inside = choose_inside(results, cohort.folds)
+    written = (predictions_table(cohort, results, inside), score_table(cohort, results, inside, seed=evaluation.seed))
+    for path, table in zip(OUTPUTS, written, strict=True):
+        table.insert(1, "intensities", str(nodules["intensities"].iloc[0]))
+        write_table(table, place, path)
+    ledger.replace_older(place, ledger.record(place, entry, OUTPUTS))
+    return Scored(entry.ref, {**made, "scores": 1}, reused)

@@ -1,0 +1,237 @@
+"""The tables of a workspace, column by column: the one place from which checks and data dictionary are made.
+
+Identifiers are pseudonyms by the time that a row is written, so the patterns of the id columns are also a net: a real
+name or UID does not have their form, and a table that holds one is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lungpipe.dicom.codes import CODES, VERDICTS
+from lungpipe.store.columns import Between, Column, ListOf, Matches, OneOf, Relation, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Rounding that a limit of an interval may be off by.
+_ROUNDING = 1e-9
+_NAME = Matches(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, dot, hyphen and underscore")
+_SNAKE = Matches(r"[a-z][a-z0-9_]*", "a name in snake_case")
+_SNAKES = Matches(r"([a-z][a-z0-9_]*(;[a-z][a-z0-9_]*)*)?", "names in snake_case joined by ;, or empty")
+_HEX16 = Matches(r"[0-9a-f]{16}", "16 hex digits")
+_HEX64 = Matches(r"[0-9a-f]{64}", "64 hex digits")
+_NOT_NEGATIVE, _POSITIVE, _FRACTION = Between(0), Between(0, above=True), Between(0, 1)
+#: Kinds of region, as in :data:`lungpipe.region.expand.Kind`.
+REGIONS = ("nodule", "grown", "shell")
+CHOSEN = "chosen"
+
+
+def _pseudonym(letter: str, *, empty: bool = False) -> Matches:
+    """Form of a pseudonym; see :mod:`lungpipe.dicom.pseudonymise`."""
+    pattern, words = f"{letter}-[A-Z2-7]{{12}}", f"a pseudonym: {letter}- and 12 of A-Z, 2-7"
+    return Matches(f"({pattern})?", f"{words}; or empty") if empty else Matches(pattern, words)
+
+
+def _of(kind: str) -> tuple[Column, ...]:
+    """Columns that say whose a row is."""
+    return (
+        _DATASET,
+        _INTENSITIES,
+        Column("patient_id", "str", "", f"Patient of the {kind}; empty where the archive names none", "P-AAAAAAAAAAA2", _pseudonym("P", empty=True)),
+        Column("series_uid", "str", "", f"Series of the {kind}, or the stack of it", "S-AAAAAAAAAAA2", _pseudonym("S")),
+    )  # fmt: skip
+
+
+_DATASET = Column("dataset", "str", "", "Data set, by its name in the catalog", "generic", _NAME)
+_INTENSITIES = Column(
+    "intensities", "str", "", "Whether HU were measured or made by the phantom", "measured", OneOf(("measured", "simulated"))
+)  # fmt: skip
+_NODULE_ID = Column("nodule_id", "str", "", "Annotated nodule", "N-AAAAAAAAAAA2", _pseudonym("N"))
+_SEGMENTER = Column("segmenter", "str", "", "Segmenter that drew the mask, by its plug-in name", "otsu", _NAME)
+_VOLUME_MM3 = Column("volume_mm3", "float64", "mm3", "Voxels times the volume of one", 552.1, _POSITIVE)
+_ARTEFACT = Column("artefact", "str", "", "Ledger record that made the row", "00000000000000a1", _HEX16)
+
+
+def _header(name: str, unit: str, meaning: str, example: float) -> Column:
+    return Column(name, "float64", unit, f"{meaning}, as the header has it", example, nullable=True)
+
+
+def _spacing(axis: str, meaning: str) -> Column:
+    return Column(f"spacing_{axis}_mm", "float64", "mm", meaning, 0.7, _POSITIVE, nullable=True)
+
+
+SERIES = Schema(
+    "A stack of images of the archive, whether it is used or not",
+    (
+        *_of("images"),
+        Column("study_uid", "str", "", "Study of the series", "T-AAAAAAAAAAA2", _pseudonym("T", empty=True)),
+        Column("stack", "int64", "1", "Number of the stack in its series, the largest first", 1, Between(1)),
+        Column("modality", "str", "", "Modality, as the header has it", "CT"),
+        Column("n_slices", "int64", "1", "Slices of the stack; files where it has no grid", 120, _NOT_NEGATIVE),
+        Column("rows", "int64", "1", "Rows of a slice; 0 without a grid", 512, _NOT_NEGATIVE),
+        Column("columns", "int64", "1", "Columns of a slice; 0 without a grid", 512, _NOT_NEGATIVE),
+        _spacing("z", "Distance of neighbouring slices along their normal; missing without a grid"),
+        _spacing("y", "Distance of neighbouring rows; missing without a grid"),
+        _spacing("x", "Distance of neighbouring columns; missing without a grid"),
+        Column("manufacturer", "str", "", "Manufacturer, as the header has it", "Example Medical"),
+        Column("model", "str", "", "Model of the scanner, as the header has it", "Example One"),
+        Column("kernel", "str", "", "Convolution kernel, as the header has it", "B30f"),
+        _header("kvp", "kV", "Peak tube voltage", 120.0),
+        _header("tube_current_ma", "mA", "Tube current", 80.0),
+        _header("slice_thickness_mm", "mm", "Nominal slice thickness", 1.0),
+        _header("ctdi_vol_mgy", "mGy", "Volume CT dose index", 2.5),
+        _header("exposure_mas", "mAs", "Exposure", 40.0),
+        Column("transfer_syntax", "str", "", "UID of the encoding of its pixels, as the header has it", "1.2.840.10008.1.2.1"),
+        Column("padding_voxels", "int64", "1", "Voxels of padding that were set to -1024 HU", 0, _NOT_NEGATIVE),
+        Column("codes", "str", "", "Quality codes", "oblique;lung_not_covered", ListOf(tuple(CODES), "quality codes")),
+        Column("detail", "str", "", "What a code leaves open, such as the name of a missing decoder", ""),
+        Column("verdict", "str", "", "What becomes of the series", "warn", OneOf(VERDICTS)),
+        Column("volume_id", "str", "", "Ledger record of its volume, volumes/ID.zarr; empty without one", "00000000000000b2", Matches(r"([0-9a-f]{16})?", "16 hex digits, or empty")),
+    ),
+    ("dataset", "patient_id", "series_uid"),
+)  # fmt: skip
+
+EXCLUSIONS = Schema(
+    "Something that was left out, and why",
+    (
+        Column("stage", "str", "", "Stage that left it out", "segment", _SNAKE),
+        _INTENSITIES,
+        Column("patient_id", "str", "", "Patient, where known", "P-AAAAAAAAAAA2", _pseudonym("P", empty=True)),
+        Column("series_uid", "str", "", "Series, where known", "S-AAAAAAAAAAA2", _pseudonym("S", empty=True)),
+        Column("nodule_id", "str", "", "Nodule; empty where all of the series is left out", "N-AAAAAAAAAAA2", _pseudonym("N", empty=True)),
+        Column("file", "str", "", "File that could not be read; empty otherwise", "", _pseudonym("F", empty=True)),
+        Column("code", "str", "", "Reason", "no_cluster", _SNAKE),
+        Column("message", "str", "", "What was expected, what was found, what to do", "an example"),
+    ),
+    (),
+)  # fmt: skip
+
+NODULES = Schema(
+    "A nodule as one segmenter drew it",
+    (
+        *_of("nodule"),
+        _NODULE_ID,
+        _SEGMENTER,
+        Column("malignant", "Int64", "1", "Label: 1 malignant, 0 benign; missing if unlabelled", 1, OneOf((0, 1)), nullable=True),
+        Column("split", "str", "", "Part of the data set's published split; empty without one", "", OneOf(("", "train", "validation", "test"))),
+        Column("x_mm", "float64", "mm", "Centre of the mask, LPS x (to the patient's left)", -86.6),
+        Column("y_mm", "float64", "mm", "Centre of the mask, LPS y (to the patient's back)", -54.8),
+        Column("z_mm", "float64", "mm", "Centre of the mask, LPS z (to the patient's head)", -147.1),
+        Column("n_voxels", "int64", "1", "Voxels of the mask on the grid of the scan", 799, Between(1)),
+        _VOLUME_MM3,
+        Column("sphere_diameter_mm", "float64", "mm", "Diameter of the sphere of that volume", 10.2, _POSITIVE),
+        Column("mean_hu", "float64", "HU", "Mean of the voxels of the mask", -154.7),
+        Column("codes", "str", "", "What needs a look about the annotation's outlines", "", _SNAKES),
+        Column("mask_id", "str", "", "Content of the mask: voxels and place", "00000000000000c3", _HEX16),
+        _ARTEFACT,
+        Column("volume_id", "str", "", "Ledger record of its volume, volumes/ID.zarr", "00000000000000b2", _HEX16),
+        Column("source_sha256", "str", "", "SHA-256 over the contents of the files of the series", "0" * 64, _HEX64),
+    ),
+    ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
+)  # fmt: skip
+
+FEATURES = Schema(
+    "A region of a nodule as one segmenter drew it, with its features",
+    (
+        *_of("nodule"),
+        _NODULE_ID,
+        _SEGMENTER,
+        Column("region", "str", "", "The nodule, the nodule grown by the radius, or the latter without the nodule", "shell", OneOf(REGIONS)),
+        Column("radius_mm", "float64", "mm", "How far the region reaches from the nodule; 0 for the nodule itself", 8.0, _NOT_NEGATIVE),
+        Column("n_voxels", "int64", "1", "Voxels of the region on the grid of the scan, after clipping", 4712, Between(1)),
+        _VOLUME_MM3,
+        Column("clipped_fraction", "float64", "1", "Part of the region's voxels that clipping took", 0.25, _FRACTION),
+        Column("mask_id", "str", "", "Content of the region: voxels and place", "00000000000000d4", _HEX16),
+        _ARTEFACT,
+    ),
+    ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm"),
+    (Relation("radius_mm is 0 for the region 'nodule' and for no other", lambda t: (t["region"] == "nodule") == (t["radius_mm"] == 0)),),
+    open=True,
+)  # fmt: skip
+
+_CONFIGURATION = (
+    Column("segmenter", "str", "", "Segmenter, or 'chosen' for the choice made inside the training folds", "otsu", _NAME),
+    Column("region", "str", "", "Region, or 'chosen'", "shell", OneOf((*REGIONS, CHOSEN))),
+    Column("radius_mm", "float64", "mm", "How far the region reaches; missing where it was chosen", 8.0, _NOT_NEGATIVE, nullable=True),
+    Column("classifier", "str", "", "Classifier by its plug-in name, or 'chosen'", "logistic", _NAME),
+)  # fmt: skip
+_NO_RADIUS = Relation(
+    "radius_mm is missing where region is 'chosen' and nowhere else",
+    lambda t: (t["region"] == CHOSEN) == t["radius_mm"].isna(),
+)
+
+PREDICTIONS = Schema(
+    "A nodule as one configuration of the benchmark predicted it, by a model that was not trained on its patient",
+    (
+        *_of("nodule"),
+        _NODULE_ID,
+        *_CONFIGURATION,
+        Column("repeat", "int64", "1", "Repeat of the cross-validation, from 0", 0, _NOT_NEGATIVE),
+        Column("fold", "int64", "1", "Outer fold that tested the nodule, from 0", 3, _NOT_NEGATIVE),
+        Column("y", "int64", "1", "Label: 1 malignant, 0 benign", 1, OneOf((0, 1))),
+        Column("p", "float64", "1", "Predicted probability of malignancy", 0.61, _FRACTION),
+    ),
+    ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm", "classifier", "repeat"),
+    (_NO_RADIUS,),
+    sorted=False,
+    optional=True,
+)
+
+
+def _figure(name: str, meaning: str, example: float) -> Column:
+    return Column(name, "float64", "1", f"{meaning}; missing if undefined", example, _FRACTION, nullable=True)
+
+
+def _within(low: str, high: str) -> Relation:
+    return Relation(
+        f"{low} <= auc <= {high}",
+        lambda t: (
+            t[[low, "auc", high]].isna().any(axis=1)
+            | ((t[low] <= t["auc"] + _ROUNDING) & (t["auc"] <= t[high] + _ROUNDING))
+        ),
+    )
+
+
+SCORES = Schema(
+    "A configuration of the benchmark and its figures over all outer folds",
+    (
+        _DATASET,
+        _INTENSITIES,
+        *_CONFIGURATION,
+        Column("selection", "str", "", "Fixed beforehand, or chosen inside the training folds", "fixed", OneOf(("fixed", "inside"))),
+        Column("chosen", "str", "", "For 'inside': JSON list, the configuration that each outer fold chose", ""),
+        Column("n", "int64", "1", "Nodules", 46, _NOT_NEGATIVE),
+        Column("n_patients", "int64", "1", "Patients", 40, _NOT_NEGATIVE),
+        Column("n_malignant", "int64", "1", "Malignant nodules", 23, _NOT_NEGATIVE),
+        _figure("auc", "Area under the ROC curve", 0.8),
+        _figure("auc_low", "Lower 95 % limit for a configuration named beforehand", 0.7),
+        _figure("auc_high", "Upper 95 % limit for a configuration named beforehand", 0.9),
+        _figure("auc_low_all", "Lower 95 % limit that holds for all configurations at once", 0.6),
+        _figure("auc_high_all", "Upper 95 % limit that holds for all configurations at once", 0.95),
+        _figure("average_precision", "Average precision", 0.8),
+        _figure("brier", "Brier score: mean squared error of the probabilities", 0.2),
+        _figure("balanced_accuracy", "Mean of sensitivity and specificity at p >= 0.5", 0.7),
+        _figure("inner_auc", "Mean AUC of the inner folds, by which a configuration is chosen", 0.75),
+    ),
+    ("dataset", "segmenter", "region", "radius_mm", "classifier", "selection"),
+    (
+        _NO_RADIUS,
+        Relation("n_malignant <= n", lambda t: t["n_malignant"] <= t["n"]),
+        Relation("n_patients <= n", lambda t: t["n_patients"] <= t["n"]),
+        _within("auc_low", "auc_high"),
+        _within("auc_low_all", "auc_high_all"),
+    ),
+    sorted=False,
+    optional=True,
+)  # fmt: skip
+
+#: Every table of a workspace by the stem of its file, ``tables/<name>.parquet`` or ``parts/<artefact>/<name>.parquet``.
+SCHEMAS: Mapping[str, Schema] = {
+    "series": SERIES,
+    "exclusions": EXCLUSIONS,
+    "nodules": NODULES,
+    "features": FEATURES,
+    "predictions": PREDICTIONS,
+    "scores": SCORES,
+}
