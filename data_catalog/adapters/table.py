@@ -23,6 +23,9 @@ COLUMNS = (
     "patient_id", "nodule_id", "series_uid", "x", "y", "z", "width_mm", "height_mm", "depth_mm", "diameter_mm",
     "malignant", "split", "frame", "mask", "roi",
 )  # fmt: skip
+_SPLITS = {
+    "": None, "train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test",
+}  # fmt: skip
 _LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1, "benign": 0, "malignant": 1, "false": 0, "true": 1}
 
 
@@ -85,6 +88,11 @@ def _nodule(
     label = row.get("malignant", "").lower()
     if label not in _LABELS:
         raise AnnotationError("unknown_label", "the label must be 0, 1 or empty; correct the annotation file")
+    split = row.get("split", "").lower()
+    if split not in _SPLITS:
+        raise AnnotationError(
+            "unknown_split", "the split must be train, validation, test or empty; correct or drop the column"
+        )
     mask = row.get("mask", "")
     centre = _centre(spec, row, numbers, scan) if not mask or numbers["x"] is not None else None
     return Nodule(
@@ -94,7 +102,7 @@ def _nodule(
         centre_mm=centre,
         size_mm=_size(numbers),
         malignant=_LABELS[label],
-        split=row.get("split") or None,
+        split=_SPLITS[split],
         mask_path=path.parent / mask if mask else None,
         mask_roi=(row.get("roi") or None) if mask else None,
         frame=row.get("frame", "").lower() or spec.frame,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lungpipe.errors import CaseError, Exclusion
-from lungpipe.store.tables import conform, make_table, read_table
+from lungpipe.store.tables import read_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,8 +116,5 @@ def gather_parts(place: Place, refs: Iterable[str], part: str) -> pd.DataFrame:
         References of artefacts; those that hold no such rows are passed over.
     part : {"nodules", "features", "exclusions"}
     """
-    frames = [
-        read_table(place, part_path(ref, part)) for ref in refs if ref.split("/")[1].split("-")[0] in HOLDERS[part]
-    ]
-    filled = [frame for frame in frames if len(frame)]
-    return conform(part, pd.concat(filled, ignore_index=True)) if filled else make_table(part, [])
+    holders = [ref for ref in refs if ref.split("/")[1].split("-")[0] in HOLDERS[part]]
+    return read_parts(place, [part_path(ref, part) for ref in holders], part)

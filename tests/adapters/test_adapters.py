@@ -36,6 +36,23 @@ def test_generic_rows_in_every_frame_name_one_place(tmp_path):
         assert nodule.size_mm is None
 
 
+@pytest.mark.parametrize(
+    ("text", "split"), [("Train", "train"), ("training", "train"), ("val", "validation"), ("TEST", "test"), ("", None)]
+)
+def test_splits_have_one_spelling(tmp_path, text, split):
+    """A published split comes out under one name, however the file spells it."""
+    text = f"patient_id,nodule_id,series_uid,x,y,z,split\nPAT-1,a,scan-2,0,0,0,{text}\n"
+    assert read(tmp_path, text).nodules[0].split == split
+
+
+def test_an_unknown_split_is_an_exclusion(tmp_path):
+    """A split that is none of the three excludes its row at once, not the whole run when its tables are written."""
+    text = "patient_id,nodule_id,series_uid,x,y,z,split\nPAT-1,a,scan-2,0,0,0,fold3\nPAT-1,b,scan-2,0,0,0,test\n"
+    found = read(tmp_path, text)
+    assert [n.nodule_id for n in found.nodules] == ["b"]
+    assert [e.code for e in found.exclusions] == ["unknown_split"]
+
+
 def test_sizes_labels_and_splits(tmp_path):
     """Sides or a diameter, words or numbers for labels, and the published split are read."""
     text = (
