@@ -16,8 +16,9 @@ from flows.config import load_config
 from flows.plan import check_config, evaluation, plan_run, recipe_of, title_of
 from flows.standing import Outcome, outcome_of, run_entry
 from lungpipe import plugins
-from lungpipe.assemble import Assembled, assemble
+from lungpipe.assemble import TABLES, Assembled, assemble
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
+from lungpipe.lineage.openlineage import Data, Events, open_lineage, table_data
 from lungpipe.lineage.tombstones import withdrawn
 from lungpipe.store import ledger
 from lungpipe.store.ledger import digest_files
@@ -33,10 +34,11 @@ from tasks.report import report
 from tasks.scans import process_shard, shards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from flows.config import RunConfig
     from lungpipe.cohort import Plan
+    from lungpipe.curate import Curation
     from lungpipe.learn.scores import Scored
     from lungpipe.scan import ScanResult, ScanSettings
 
@@ -46,17 +48,19 @@ SHARDS_AT_ONCE = 2
 
 @dataclass(slots=True)
 class Account:
-    """Wall seconds by stage, and artefacts made and found standing by kind."""
+    """Wall seconds by stage, and artefacts made and found standing by kind; stages are told to ``events``."""
 
+    events: Events
     seconds: dict[str, float] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
     reused: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
+    def stage(self, name: str, inputs: Sequence[Data] = (), outputs: Sequence[Data] = ()) -> Iterator[None]:
+        """Time a block, and report what it reads and writes."""
         start = time.perf_counter()
-        yield
+        with self.events.stage(name, inputs, outputs):
+            yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
     def add(self, done: ScanResult | Assembled | Scored) -> None:
@@ -97,39 +101,59 @@ def cohort(
     config = load_config(Path(recipe), overrides)
     spec, settings = check_config(config)
     place = Place.at(workspace)
-    account = Account()
+    workers_of = (dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker)
+    archive = Data(f"{spec.name}/archive")
+    tables_of = {name: table_data(spec.name, name) for name in (*TABLES, "predictions", "scores")}
     scored = None
-    with dask_cluster(dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker) as address:
-        with account.stage("curate"):
-            curated = curate(address, config.cohort.dicom, config.quality.settings(), config.run.scan_timeout_s)
-        plan = plan_run(config, spec, curated.curation, withdrawn(place))
-        say(f"cohort: {len(plan.jobs)} scans accepted of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
-        with account.stage("frame"):
-            frames, known = require_frame(address, plan.jobs, config.run.scan_timeout_s, place)
-            account.count("frames", reused=known)
-        with account.stage("scans"):
-            results = run_scans(address, plan, settings, place, config.run.scan_timeout_s)
-        with account.stage("tables"):
-            tables = assemble(place, plan, results)
-        if config.benchmark is not None:
-            with account.stage("benchmark"):
-                design = evaluation(config.benchmark, spec)
-                scored = benchmark(address, design, str(place), (tables.refs["nodules"], tables.refs["features"]))
-        else:
-            _without_benchmark(place)
-    for result in results:
-        account.add(result)
-    account.add(tables)
-    if scored is not None:
-        account.add(scored)
-    entry = run_entry(config, spec, settings, plan)
-    _write_record(place, config, plan, settings, results, account)
-    shown, curation = write_curation_page(place, curated, plan, config.quality.settings(), title_of(config))
-    say(f"curation: {shown}")
-    made_from = [frames, *tables.refs.values(), *([scored.ref] if scored else [])]
-    page = report(str(place), config.report.beside, config.report.planted_radius_mm, made_from)
-    _close(place, entry, results, [*made_from, curation, page])
-    return outcome_of(place, len(results), tables.n_exclusions, sum(not r.made for r in results))
+    with open_lineage("cohort", _told(config), [archive], [*tables_of.values()]) as events:
+        account = Account(events)
+        with dask_cluster(*workers_of) as address:
+            with account.stage("curate", [archive]):
+                curated = curate(address, config.cohort.dicom, config.quality.settings(), config.run.scan_timeout_s)
+            plan = plan_run(config, spec, curated.curation, withdrawn(place))
+            say(f"cohort: {len(plan.jobs)} scans accepted of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
+            with account.stage("frame", [archive]):
+                frames, known = require_frame(address, plan.jobs, config.run.scan_timeout_s, place)
+                account.count("frames", reused=known)
+            with account.stage("scans", [archive], [Data(f"{spec.name}/parts")]):
+                results = run_scans(address, plan, settings, place, config.run.scan_timeout_s)
+            with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
+                tables = assemble(place, plan, results)
+            if config.benchmark is not None:
+                read, written = (("nodules", "features"), ("predictions", "scores"))
+                with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
+                    design = evaluation(config.benchmark, spec)
+                    scored = benchmark(address, design, str(place), tuple(tables.refs[name] for name in read))
+            else:
+                _without_benchmark(place)
+        for result in results:
+            account.add(result)
+        account.add(tables)
+        if scored is not None:
+            account.add(scored)
+        entry = run_entry(config, spec, settings, plan)
+        _write_record(place, config, plan, settings, results, account, curated.curation)
+        shown, curation = write_curation_page(place, curated, plan, config.quality.settings(), title_of(config))
+        say(f"curation: {shown}")
+        made_from = [frames, *tables.refs.values(), *([scored.ref] if scored else [])]
+        with account.stage("report", [*tables_of.values()]):
+            page = report(str(place), config.report.beside, config.report.planted_radius_mm, made_from)
+        _close(place, entry, results, [*made_from, curation, page])
+    return outcome_of(place, len(results), tables.n_exclusions, sum(map(_is_reused, results)))
+
+
+def _told(config: RunConfig) -> dict[str, str]:
+    """What tells a run from others, for a lineage server: no path and no identifier."""
+    here = environment()
+    return {
+        "lungpipe": here["lungpipe"],
+        "code_sha256": here["code_sha256"],
+        "recipe_sha256": ledger.artefact_id("recipe", recipe=recipe_of(config)),
+    }
+
+
+def _is_reused(result: ScanResult) -> bool:
+    return not result.made and result.exclusion is None
 
 
 def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, timeout_s: float) -> list[ScanResult]:
@@ -152,7 +176,13 @@ def _without_benchmark(place: Place) -> None:
 
 
 def _write_record(
-    place: Place, config: RunConfig, plan: Plan, settings: ScanSettings, results: list[ScanResult], account: Account
+    place: Place,
+    config: RunConfig,
+    plan: Plan,
+    settings: ScanSettings,
+    results: list[ScanResult],
+    account: Account,
+    curation: Curation,
 ) -> None:
     annotations = Path(config.cohort.annotations) if config.cohort.annotations else None
     kinds = {job.intensities for job in plan.jobs}
@@ -170,6 +200,7 @@ def _write_record(
             "environment": environment(),
             "pseudonym_key_fingerprint": load_pseudonymiser()[0].fingerprint,
             "inputs": {
+                "files": {"read": curation.n_files, "left_out": len(curation.exclusions)},
                 "volumes": {r.series_uid: r.volume_id for r in results if r.volume_id},
                 "annotations_sha256": digest_files([annotations]) if annotations and annotations.is_file() else None,
             },
@@ -179,7 +210,11 @@ def _write_record(
                 "classifiers": {n: plugins.find("classifiers", n).version for n in classifiers},
             },
             "timings_s": {"stages": account.seconds, "inside_scans": by_stage},
-            "scans": {"processed": sum(bool(r.made) for r in results), "reused": sum(not r.made for r in results)},
+            "scans": {
+                "processed": sum(bool(r.made) for r in results),
+                "reused": sum(map(_is_reused, results)),
+                "excluded": sum(r.exclusion is not None for r in results),
+            },
             "artefacts": account.artefacts(),
         },
     )

@@ -6,7 +6,7 @@ import io
 import json
 import uuid
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pydicom
 import SimpleITK as sitk
@@ -14,12 +14,12 @@ import SimpleITK as sitk
 from lungpipe.dicom.read import to_sitk
 from lungpipe.dicom.source import read_each
 from lungpipe.dicom.write_seg import write_seg
-from lungpipe.errors import AnnotationError, DatasetError, Exclusion
+from lungpipe.errors import AnnotationError, CaseError, DatasetError, Exclusion
+from lungpipe.store.contents import stored_mask
 from lungpipe.store.tables import read_table
-from lungpipe.store.volumes import read_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pydicom.dataset import Dataset
@@ -64,7 +64,7 @@ def export_masks(
         Number of files.
     exclusions : tuple of Exclusion
         One for each file that was not written, pseudonymous: ``no_source_series``, ``unreadable_source``,
-        ``unreadable_mask``, ``stale_mask`` or a code of :func:`lungpipe.dicom.write_seg.write_seg`.
+        ``damaged_mask``, ``stale_mask`` or a code of :func:`lungpipe.dicom.write_seg.write_seg`.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def export_masks(
         for name in dict.fromkeys(formats):
             path = out / uid / f"{nodule}_{segmenter}{SUFFIXES[name]}"
             try:
-                mask = _stored_mask(place, row)
+                mask = stored_mask(place, row)
                 if name == "nifti":
                     write_nifti_mask(path, mask)
                 else:
@@ -107,7 +107,7 @@ def export_masks(
                         algorithm_version=versions.get(segmenter, "unknown"),
                     )
                 written += 1
-            except AnnotationError as error:
+            except CaseError as error:
                 message = f"{segmenter}, {name}: {error.message}"
                 exclusions.append(Exclusion(STAGE, error.code, message, **who))
         if progress is not None:
@@ -129,21 +129,6 @@ def write_nifti_mask(path: Path, mask: Mask) -> None:
     temporary = path.with_name(f".partial-{path.name}")
     sitk.WriteImage(to_sitk(whole.voxels.astype("uint8"), mask.frame), str(temporary))
     temporary.replace(path)
-
-
-def _stored_mask(place: Place, row: Mapping[Hashable, Any]) -> Mask:
-    """The mask of a row of the table of nodules, if it is still the one that the row describes."""
-    try:
-        mask = read_mask(place, f"volumes/{row['volume_id']}.zarr", f"masks/{row['artefact']}/{row['nodule_id']}")
-    except Exception as error:  # noqa: BLE001 - zarr raises what its stores and codecs raise
-        raise AnnotationError(
-            "unreadable_mask", f"the stored mask is missing or damaged ({type(error).__name__}); run the recipe again"
-        ) from None
-    if mask.content_id != row["mask_id"]:
-        raise AnnotationError(
-            "stale_mask", "the stored mask is not the one in the tables: a later run replaced it; run the recipe again"
-        )
-    return mask
 
 
 def _tracking_uid(series: str, nodule: str) -> str:

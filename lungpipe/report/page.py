@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from lungpipe.errors import DatasetError
 from lungpipe.report import summary
 from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
 from lungpipe.report.html import data_uri, environment
+from lungpipe.report.lineage import lineage_section
 from lungpipe.report.settings_text import flat, toml
+from lungpipe.report.stage_counts import stage_counts
 
 SIMULATED, MEASURED = "simulated", "measured"
 TOP_SCORES = 20
@@ -39,6 +42,7 @@ def _content(report: Report) -> dict[str, Any]:
     run = dict(report.run)
     counts = summary.cohort_counts(report.series, report.nodules, report.exclusions)
     scores = report.scores if report.scores is not None and len(report.scores) else None
+    counted = stage_counts(report.run, report.series)
     return {
         "title": report.title,
         "simulated": report.intensities == SIMULATED,
@@ -57,6 +61,7 @@ def _content(report: Report) -> dict[str, Any]:
         "scores_csv": _csv(scores) if scores is not None else "",
         "top": TOP_SCORES,
         "no_benchmark": report.no_benchmark,
+        "lineage": Markup(lineage_section(counted)) if counted else "",
         "recipe": toml(run.pop("recipe", {})),
         "records": [(_heading(str(name)), _rows(value)) for name, value in run.items() if value not in (None, {}, [])],
     }

@@ -48,7 +48,7 @@ class ScanResult:
     parts : tuple of str
         References of the records whose parts hold its rows.
     made, reused : mapping
-        Number of artefacts by kind.
+        Number of artefacts by kind; of masks and features by segmenter too (``"masks otsu"``).
     seconds : mapping
         Wall seconds by stage.
     exclusion : Exclusion, optional
@@ -113,14 +113,14 @@ class _Scan:
         self, volume_id: str = "", parts: tuple[str, ...] = (), exclusion: Exclusion | None = None
     ) -> ScanResult:
         """What became of the scan, with artefacts made and found standing by kind, and seconds by stage."""
-        kinds = [ref.split("/")[1].split("-")[0] for ref, entry in self._standing.items() if entry]
+        reused = Counter(_counted(entry) for entry in self._standing.values() if entry)
         return ScanResult(
             self.job.series_uid,
             self.job.patient_id,
             volume_id,
             parts,
             dict(self._made),
-            dict(Counter(kinds)),
+            dict(reused),
             self._seconds,
             exclusion,
         )
@@ -134,7 +134,7 @@ class _Scan:
 
     def _record(self, entry: Record, outputs: list[str]) -> None:
         ledger.record(self.place, entry, outputs)
-        self._made[entry.kind] += 1
+        self._made[_counted(entry)] += 1
         self._lap("record")
 
     def _lap(self, stage: str) -> None:
@@ -300,6 +300,11 @@ class _Scan:
                     rows.feature(nodule_id, name, region, value)
             self._lap("features")
         self._write_parts(entry, rows, ("features",))
+
+
+def _counted(entry: Record) -> str:
+    segmenter = entry.subject.get("segmenter", "")
+    return f"{entry.kind} {segmenter}" if segmenter else entry.kind
 
 
 def _mask_path(entry: Record, nodule_id: str) -> str:

@@ -283,7 +283,7 @@ def test_export_records_what_it_cannot_write(workspace, series, tmp_path):
     write_mask(Place.at(workspace), store, f"masks/{MADE_BY}/{NODULES[0]}", Mask(LABELS > 0, series.geometry))
     assert codes({SERIES: series}) == (1, [("stale_mask", NODULES[0])])
     (workspace / store / "masks" / MADE_BY / NODULES[1] / "zarr.json").unlink()
-    assert codes({}, ("nifti",)) == (0, [("stale_mask", NODULES[0]), ("unreadable_mask", NODULES[1])])
+    assert codes({}, ("nifti",)) == (0, [("stale_mask", NODULES[0]), ("damaged_mask", NODULES[1])])
 
 
 def test_export_refuses_wrong_requests(workspace, series, tmp_path):

@@ -35,7 +35,8 @@ def again(finished, small_archive):
         )
         made = Counter()
         for result in (*done.results, done.tables, done.scored):
-            made.update(result.made)
+            for kind, n in result.made.items():
+                made[kind.split(" ")[0]] += n
         new = refs() - before
         written = {
             ref for ref in refs() & before if (workspace / ledger.path_of(ref)).stat().st_mtime_ns != stamps[ref]
