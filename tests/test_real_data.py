@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import SimpleITK as sitk
 
 from data_catalog import load_dataset
-from flows.cohort import check_config, plan_run
 from flows.config import load_config
-from lungpipe.curate import curate_folder
-from lungpipe.dicom.index import index_series
+from flows.plan import check_config, plan_run
+from lungpipe.assemble import assemble
+from lungpipe.curate import curate, curate_folder
+from lungpipe.dicom.index import index_series, one_after_another
+from lungpipe.dicom.memory import memory_path, remember
 from lungpipe.dicom.read import geometry_of, read_volume
+from lungpipe.lineage.originals import originals_of
+from lungpipe.lineage.trace import trace_nodule
 from lungpipe.nodule import Nodule
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.settings import RadiomicsSettings
@@ -110,6 +115,28 @@ def test_lidc_0314_has_every_region_of_its_nodule(lidc_0314, tmp_path):
     hu, inside = volume.crop(*box).hu, agreed.within(*box).voxels
     assert hu[inside].mean() == pytest.approx(-13, abs=1)
     assert hu[~inside].mean() == pytest.approx(-764, abs=8)
+
+
+def test_lidc_0314_is_traced_to_its_slices(lidc_0314, tmp_path):
+    """A row of the real scan leads back to its 275 SOP instances, to its mask's settings and to package versions."""
+    overrides = [f"cohort.dicom={lidc_0314}", "segment.methods=['otsu']", "regions.radii_mm=[0]", "regions.clip='none'"]
+    config = load_config(RECIPES / "lidc-0314.toml", overrides)
+    spec, settings = check_config(config)
+    place = Place.at(tmp_path)
+    with remember(memory_path(lidc_0314)) as memory:
+        curation = curate(lidc_0314, memory, one_after_another, config.quality.settings())
+    plan = plan_run(config, spec, curation)
+    assemble(place, plan, [process_scan(job, settings, tmp_path) for job in plan.jobs])
+    found = trace_nodule(place, plan.nodules[0].nodule_id)
+    originals = originals_of(found.patient_id, found.series_uid)
+    slices = [pydicom.dcmread(p, stop_before_pixels=True) for p in lidc_0314.rglob("*.dcm")]
+    slices.sort(key=lambda one: one.ImagePositionPatient[2])
+    assert len(found.instances) == 275
+    assert [originals.instances[uid] for uid in found.instances] == [one.SOPInstanceUID for one in slices]
+    (mask,) = (entry for entry in found.artefacts.values() if entry.kind == "masks")
+    assert mask.settings["segmenter"]["parameters"]["keep_margin_mm"] == 2.0
+    (environment,) = found.environments.values()
+    assert environment.settings["packages"]["scikit-image"]
 
 
 @pytest.mark.slow

@@ -60,13 +60,33 @@ def test_run_without_images_is_exit_2(prefect_server, lungpipe, sound_cohort, tm
     assert "Traceback" not in err
 
 
-def test_run_prints_the_report_and_strict_minds_exclusions(prefect_server, lungpipe, sound_cohort, tmp_path):
+def artefacts(workspace):
+    return json.loads((workspace / "run.json").read_text())["artefacts"]
+
+
+def test_run_prints_the_report_and_strict_minds_exclusions(
+    prefect_server, lungpipe, sound_cohort, tmp_path, monkeypatch
+):
     """A sound run exits 0 and prints the report's path alone; with --strict an exclusion makes it exit 1."""
     options = ["--set", "segment.methods=['otsu']", "--set", "benchmark.classifiers=['knn']", "--workers", "1"]
     status, out, err = lungpipe("run", sound_cohort.recipe, "--workspace", tmp_path, "--strict", *options)
     assert status == 0
     assert out.strip() == str(tmp_path / "report" / "index.html")
     assert "0 exclusions" in err
+    # Nothing changed: no worker and no server is started, and nothing is written.
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.cohort.cohort", None)
+        status, again, err = lungpipe("run", sound_cohort.recipe, "--workspace", tmp_path, "--strict", *options)
+    assert (status, again) == (0, out)
+    assert "nothing to do" in err
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == before
+    # A damaged page is something to do.
+    (tmp_path / "report" / "index.html").write_text("")
+    status, _, err = lungpipe("run", sound_cohort.recipe, "--workspace", tmp_path, "--strict", *options)
+    assert (status, "nothing to do" in err) == (0, False)
+    assert {kind: n["made"] for kind, n in artefacts(tmp_path).items() if n["made"]} == {}
+    assert 'id="lineage"' in (tmp_path / "report" / "index.html").read_text()
     rerun = ["run", sound_cohort.recipe, "--workspace", tmp_path, "--strict", "--workers", "1"]
     rerun += ["--set", "segment.methods=['otsu', 'annotated']", "--set", "benchmark.classifiers=['knn']"]
     status, _, err = lungpipe(*rerun)
