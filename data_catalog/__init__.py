@@ -1,5 +1,21 @@
 """The catalog: public data sets, described once, and the readers of their annotations."""
 
-from data_catalog.spec import Annotations, DatasetSpec, list_datasets, load_dataset, read_annotations
+from data_catalog.spec import (
+    Annotations,
+    DatasetSpec,
+    contamination,
+    list_datasets,
+    load_dataset,
+    read_annotations,
+    shortfall,
+)
 
-__all__ = ["Annotations", "DatasetSpec", "list_datasets", "load_dataset", "read_annotations"]
+__all__ = [
+    "Annotations",
+    "DatasetSpec",
+    "contamination",
+    "list_datasets",
+    "load_dataset",
+    "read_annotations",
+    "shortfall",
+]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.archive_commands import export_dicom, export_masks, index
+from flows.catalog_commands import datasets
 from flows.dictionary_command import dictionary
 from flows.export_commands import export_crate, export_croissant, export_prov, query
 from flows.frame_command import check_frame
@@ -121,7 +122,7 @@ def _prefect_environment() -> None:
 
 
 for _command in (
-    index, check_frame, raters, export_dicom, export_masks, export_ome, export_nifti,
+    datasets, index, check_frame, raters, export_dicom, export_masks, export_ome, export_nifti,
     trace, impact, withdraw, verify, gc, query, dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)
@@ -170,18 +171,6 @@ def _plugin_command(kind: str) -> None:
 
 for _kind in ("segmenters", "extractors", "embedders", "classifiers"):
     _plugin_command(_kind)
-
-
-@app.command()
-def datasets(json_: Json = False) -> None:
-    """List the data sets of the catalog.
-
-    Example: lungpipe datasets
-    """
-    from data_catalog import list_datasets, load_dataset
-
-    rows = {name: load_dataset(name).title for name in list_datasets()}
-    _print(json.dumps(rows) if json_ else "\n".join(f"{name:16} {title}" for name, title in rows.items()))
 
 
 @app.command()

@@ -27,6 +27,9 @@ def trace(
     workspace: Workspace,
     nodule: Annotated[str, typer.Option(help="Pseudonym (N-...), or PATIENT/NODULE as annotated.")],
     segmenter: Annotated[str | None, typer.Option(help="Follow the rows of this segmenter alone.")] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Pseudonym (S-...), for a nodule that is on several series.")
+    ] = None,
     originals: Annotated[
         bool, typer.Option("--originals", help="Also print the archive's own identifiers, which the key here unlocks.")
     ] = False,
@@ -42,7 +45,7 @@ def trace(
     from lungpipe.lineage.show import trace_text
     from lungpipe.lineage.trace import trace_nodule
 
-    found = trace_nodule(Place.at(workspace), pseudonym_of("nodule", nodule), segmenter)
+    found = trace_nodule(Place.at(workspace), pseudonym_of("nodule", nodule), segmenter, series)
     if originals:
         found = replace(found, originals=originals_of(found.patient_id, found.series_uid))
     _print(json.dumps(found.as_dict(), indent=1) if json_ else trace_text(found))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from data_catalog import load_dataset, read_annotations
+from data_catalog import load_dataset, read_annotations, shortfall
 from lungpipe import plugins
 from lungpipe.cohort import Plan, plan_cohort
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
@@ -71,6 +71,8 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
     """
     path = Path(config.cohort.annotations) if config.cohort.annotations else None
     annotations = read_annotations(spec, path, curation.table)
+    if less := shortfall(spec, len(curation.stacks), len(annotations.nodules)):
+        say(less)
     pseudonym, made = load_pseudonymiser()
     if made:
         say(f"pseudonyms: a key was made in {key_path()}; keep it safe, the same key gives the same pseudonyms")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from data_catalog.lidc.database import read_scans
 from data_catalog.spec import Annotations
 from lungpipe.dicom.index import volume_stem
 from lungpipe.errors import AnnotationError, DatasetError, Exclusion
@@ -42,6 +43,11 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
     ------
     DatasetError
         If the file is no CSV, lacks a column, or names a nodule twice.
+
+    Notes
+    -----
+    Where the data set's entry has patients from elsewhere (``patients``), the table may lack ``patient_id`` and
+    ``nodule_id``; nodules are then numbered by series, in the file's order.
     """
     if path is None:
         raise DatasetError(f"data set {spec.name!r} needs cohort.annotations: the path of a CSV file")
@@ -50,14 +56,19 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as CSV ({type(error).__name__})") from error
     table = table.rename(columns={own: generic for generic, own in spec.columns.items()})
-    _check_columns(table, path)
+    _check_columns(spec, table, path)
+    if "nodule_id" not in table:
+        number = table.groupby("series_uid").cumcount() + 1
+        table = table.assign(nodule_id=table["series_uid"] + "-" + number.astype(str))
     known = series.by_uid()
+    patients = _patients(spec, table, known)
     by_patient: dict[str, list[Series]] = {}
     for item in series.series:
         by_patient.setdefault(item.patient_id, []).append(item)
     nodules, exclusions = [], []
     for raw in table.to_dict("records"):
         row = {str(key): str(value).strip() for key, value in raw.items()}
+        row.setdefault("patient_id", patients.get(volume_stem(row.get("series_uid", "")), ""))
         try:
             nodules.append(_nodule(spec, row, known, by_patient, path))
         except AnnotationError as error:
@@ -66,18 +77,31 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
     return Annotations(tuple(nodules), tuple(exclusions))
 
 
-def _check_columns(table: pd.DataFrame, path: Path) -> None:
-    required = {"patient_id", "nodule_id"} | (set() if "mask" in table else {"x", "y", "z"})
+def _check_columns(spec: DatasetSpec, table: pd.DataFrame, path: Path) -> None:
+    required = set() if "mask" in table else {"x", "y", "z"}
+    # Only a data set whose entry says so has patients from elsewhere, and numbers its nodules by series.
+    required |= {"patient_id", "nodule_id"} if spec.patients == "table" else {"series_uid"}
     missing = sorted(required - set(table))
     if missing:
-        raise DatasetError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table))}")
-    if "series_uid" not in table and "patient_id" not in table:
-        raise DatasetError(f"{path} needs series_uid or patient_id to tell which scan a nodule is on")
-    names = ["patient_id", "series_uid", "nodule_id"] if "series_uid" in table else ["patient_id", "nodule_id"]
+        own = ", ".join(spec.columns.get(name, name) for name in missing)
+        raise DatasetError(f"{path} lacks the columns {own}; it has {', '.join(map(str, table))}")
+    if "nodule_id" not in table:
+        return
+    names = [name for name in ("patient_id", "series_uid", "nodule_id") if name in table]
     repeated = table.duplicated(names, keep=False)
     if repeated.any():
         lines = (table.index[repeated] + 2).tolist()
         raise DatasetError(f"{path} names a nodule twice (lines {lines[:10]}); nodule_id must be unique in its series")
+
+
+def _patients(spec: DatasetSpec, table: pd.DataFrame, known: dict[str, Series]) -> dict[str, str]:
+    """Patient of each series, for a table that names none; a scan that nobody knows is a patient of its own."""
+    if "patient_id" in table:
+        return {}
+    found = {uid: scan.patient_id for uid, scan in known.items()}
+    if spec.patients == "lidc-idri":
+        found |= {scan.series_uid: scan.patient_id for scan in read_scans() if scan.series_uid in known}
+    return found
 
 
 def _nodule(

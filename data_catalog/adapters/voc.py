@@ -46,8 +46,6 @@ class Box:
 def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotations:
     """Read slice boxes and join those that touch into one box a lesion and series.
 
-    The data set holds histologically proven cancers, so every lesion is malignant.
-
     Raises
     ------
     DatasetError
@@ -73,7 +71,7 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
             exclusions.append(Exclusion("annotation", "unreadable_annotation", message, **who))
     known = series.by_uid()
     nodules = [
-        _nodule(known[uid], group, number)
+        _nodule(known[uid], group, number, spec.malignant)
         for uid, found in sorted(boxes.items())
         for number, group in enumerate(join(found), start=1)
     ]
@@ -112,7 +110,7 @@ def join(boxes: list[Box]) -> list[list[Box]]:
     return sorted(groups, key=lambda g: (g[0].k, g[0].x))
 
 
-def _nodule(scan: Series, group: list[Box], number: int) -> Nodule:
+def _nodule(scan: Series, group: list[Box], number: int, malignant: int | None) -> Nodule:
     if scan.geometry is None:
         raise DatasetError(f"series {scan.series_uid} has boxes but no grid")
     low = np.array([min(b.k for b in group), min(b.y[0] for b in group), min(b.x[0] for b in group)])
@@ -120,5 +118,5 @@ def _nodule(scan: Series, group: list[Box], number: int) -> Nodule:
     x, y, z = scan.geometry.to_lps((low + high) / 2.0).tolist()
     depth, height, width = ((high - low + 1) * np.asarray(scan.geometry.spacing_mm)).tolist()
     return Nodule(
-        scan.patient_id, scan.series_uid, f"{scan.patient_id}-{number}", (x, y, z), (width, height, depth), malignant=1
+        scan.patient_id, scan.series_uid, f"{scan.patient_id}-{number}", (x, y, z), (width, height, depth), malignant
     )

@@ -78,7 +78,7 @@ def _plain(entry: Record) -> dict[str, Any]:
     return values
 
 
-def trace_nodule(place: Place, nodule_id: str, segmenter: str | None = None) -> Trace:
+def trace_nodule(place: Place, nodule_id: str, segmenter: str | None = None, series_uid: str | None = None) -> Trace:
     """Follow the rows of one nodule back, by the ledger.
 
     Parameters
@@ -89,13 +89,20 @@ def trace_nodule(place: Place, nodule_id: str, segmenter: str | None = None) -> 
         Pseudonym, as in ``nodules.parquet`` and ``features.parquet``.
     segmenter : str, optional
         Follow the rows of this segmenter alone.
+    series_uid : str, optional
+        Pseudonym; needed where a nodule of that name is on several series.
 
     Raises
     ------
     DatasetError
-        If there is no such nodule or segmenter in the tables, or a record is missing or damaged.
+        If there is no such nodule, series or segmenter in the tables, the nodule is on several series and none is named,
+        or a record is missing or damaged.
     """
     rows = _rows(place, nodule_id)
+    series = sorted({row["series_uid"] for row in rows})
+    if (len(series) > 1 and series_uid is None) or (series_uid is not None and series_uid not in series):
+        raise DatasetError(f"nodule {nodule_id} is on the series {', '.join(series)}; name one of them (--series)")
+    rows = [row for row in rows if series_uid in (None, row["series_uid"])]
     if segmenter is not None:
         names = sorted({row["segmenter"] for row in rows})
         rows = [row for row in rows if row["segmenter"] == segmenter]
