@@ -3,14 +3,18 @@
 import json
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
+from seg_files import write_rtstruct_file
 
 from data_catalog import load_dataset, read_annotations
 from data_catalog.lidc.database import read_scans
 from lungpipe.dicom.index import index_series
 from lungpipe.dicom.masks import read_mask_file
 from lungpipe.dicom.read import to_sitk
+from lungpipe.dicom.source import digest, of_paths
+from lungpipe.dicom.write_seg import write_seg
 from lungpipe.errors import DatasetError
 from lungpipe.geometry import Geometry
 
@@ -157,3 +161,79 @@ def test_structures_of_a_real_lung_cancer(real_data, tmp_path):
         nodule.mask_path, scan.geometry, roi=nodule.mask_roi, series_uid=scan.series_uid, sop_uids=scan.sop_uids
     )
     assert mask.n_voxels == 125_256
+
+
+@pytest.fixture
+def outlined(tmp_path, make_ct, dicom_writer):
+    """A scan, and a function that writes a SEG or an RT structure set over it with regions of given names."""
+    volume, truth, _ = make_ct((2.0, 1.0, 1.0), (12, 24, 24), 4.0)
+
+    def frame_of_reference(dataset, _k):
+        dataset.FrameOfReferenceUID = "1.2.826.0.1.3680043.8.498.1"
+
+    dicom_writer(tmp_path / "d" / "ct", volume, patient_id="LUNG1-001", change=frame_of_reference)
+    headers = [pydicom.dcmread(p, stop_before_pixels=True) for p in sorted((tmp_path / "d" / "ct").iterdir())]
+
+    def seg(name, label):
+        made = {"label": label, "tracking_id": "x", "tracking_uid": "2.25.7"}
+        write_seg(tmp_path / "d" / name, truth, headers, **made, algorithm_name="m", algorithm_version="1")
+
+    return tmp_path / "d", truth, seg
+
+
+def test_segmentations_beside_the_scan(outlined):
+    """A region whose name fits is a lesion with the patient of the scan; its mask is the one that was written."""
+    folder, truth, seg = outlined
+    seg("one.dcm", "GTV-1")
+    series = index_series(folder)
+    found = read_annotations(load_dataset("nsclc-radiomics"), folder, series)
+    (nodule,) = found.nodules
+    assert (nodule.patient_id, nodule.nodule_id, nodule.malignant) == ("LUNG1-001", "LUNG1-001-GTV-1", 1)
+    scan = series.by_uid()[nodule.series_uid]
+    mask = read_mask_file(nodule.mask_path, scan.geometry, roi=nodule.mask_roi, series_uid=scan.series_uid)
+    assert np.array_equal(mask.within((0, 0, 0), truth.frame.shape).voxels, truth.within((0, 0, 0), truth.shape).voxels)
+
+
+def test_regions_that_are_no_lesions(outlined, tmp_path):
+    """Lungs and hearts are no lesions: a file with none is an exclusion; a folder with no file is refused."""
+    folder, _, seg = outlined
+    spec, series = load_dataset("nsclc-radiomics"), index_series(folder)
+    with pytest.raises(DatasetError, match="no RT structure set or DICOM SEG"):
+        read_annotations(spec, folder, series)
+    seg("lung.dcm", "Lung-Left")
+    found = read_annotations(spec, folder, series)
+    assert found.nodules == ()
+    assert [(e.code, e.patient_id) for e in found.exclusions] == [("unknown_roi", "LUNG1-001")]
+    image(tmp_path / "other" / "scan.nii.gz")
+    found = read_annotations(spec, folder, index_series(tmp_path / "other"))
+    assert [e.code for e in found.exclusions] == ["series_not_found"]
+    with pytest.raises(DatasetError, match="the folder of its RTSTRUCT"):
+        read_annotations(spec, folder / "lung.dcm", series)
+
+
+def test_a_changed_raw_file_changes_the_series(tmp_path):
+    """The data of a MetaImage count in the digest of its series, though the header names the file alone."""
+    image(tmp_path / "a.mhd")
+    before = digest(of_paths([tmp_path / "a.mhd"]))
+    raw = next(p for p in tmp_path.iterdir() if p.suffix != ".mhd")
+    content = bytearray(raw.read_bytes())
+    content[-1] ^= 1
+    raw.write_bytes(content)
+    assert digest(of_paths([tmp_path / "a.mhd"])) != before
+
+
+def test_a_structure_set_goes_before_its_copy(outlined):
+    """Where a scan has an RT structure set and a SEG, the structure set is read; each GTV of it is a lesion of its own."""
+    folder, truth, seg = outlined
+    seg("seg.dcm", "GTV-1")
+    scan = next(one for one in index_series(folder).series if one.modality == "CT")
+    rois = [("GTV-1", (4, 8, 8, 12, 12)), ("Heart", (5, 2, 2, 4, 4)), ("gtv-2", (6, 14, 14, 15, 16))]
+    write_rtstruct_file(folder / "rt.dcm", truth.frame, rois, scan.series_uid, scan.sop_uids)
+    found = read_annotations(load_dataset("nsclc-radiomics"), folder, index_series(folder))
+    assert {n.nodule_id for n in found.nodules} == {"LUNG1-001-GTV-1", "LUNG1-001-gtv-2"}
+    assert {n.mask_path.name for n in found.nodules} == {"rt.dcm"}
+    voxels = {
+        n.mask_roi: read_mask_file(n.mask_path, scan.geometry, roi=n.mask_roi, series_uid=scan.series_uid).n_voxels
+        for n in found.nodules
+    }
+    assert voxels == {"11": 25, "13": 6}

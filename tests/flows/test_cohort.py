@@ -3,6 +3,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from event_server import Server
 
 from data_catalog import load_dataset
 from flows.cohort import cohort, plan_run
@@ -119,6 +120,24 @@ def test_one_worker_and_two_give_identical_features(run, same_key, broken_cohort
     _, workspace, _ = run
     cohort(str(broken_cohort.recipe), str(tmp_path), workers=1)
     pd.testing.assert_frame_equal(table(workspace, "features"), table(tmp_path, "features"), check_exact=True)
+
+
+def test_a_lineage_server_is_told_of_the_stages(run, same_key, broken_cohort, tmp_path, monkeypatch):
+    """Where a lineage server is named, the run and its stages are told to it in order, without names or paths."""
+    pytest.importorskip("openlineage.client", reason="pip install 'lungpipe[provenance]'")
+    copy = tmp_path / "copy"
+    shutil.copytree(run[1], copy)
+    server = Server()
+    with server.running() as address:
+        monkeypatch.setenv("OPENLINEAGE_URL", address)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        cohort(str(broken_cohort.recipe), str(copy), workers=1)
+    told = [(event["eventType"], event["job"]["name"]) for event in server.events]
+    stages = ["curate", "frame", "scans", "tables", "benchmark", "report"]
+    expected = [(kind, f"cohort.{stage}") for stage in stages for kind in ("START", "COMPLETE")]
+    assert told == [("START", "cohort"), *expected, ("COMPLETE", "cohort")]
+    text = json.dumps(server.events)
+    assert not any(word in text for word in ("Mustermann", str(tmp_path), *broken_cohort.uids.values()))
 
 
 def test_scores_do_not_depend_on_the_pseudonym_key(run, broken_cohort, tmp_path):

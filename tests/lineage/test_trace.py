@@ -116,6 +116,20 @@ def test_what_cannot_be_traced_is_said(place, row, tmp_path):
         trace_nodule(place, row["nodule_id"])
 
 
+def test_a_nodule_on_two_series_needs_one_named(place, row, finished):
+    """Where a follow-up scan shows a nodule of the same name, the trace asks which series is meant."""
+    path = finished[0] / "tables" / "nodules.parquet"
+    table = pd.read_parquet(path)
+    other = next(uid for uid in table["series_uid"] if uid != row["series_uid"])
+    same = table["series_uid"].isin([other, row["series_uid"]])
+    table.assign(nodule_id=table["nodule_id"].where(~same, row["nodule_id"])).to_parquet(path, index=False)
+    with pytest.raises(DatasetError, match="--series"):
+        trace_nodule(place, row["nodule_id"])
+    found = trace_nodule(place, row["nodule_id"], series_uid=other)
+    assert found.series_uid == other
+    assert {entry.subject["series_uid"] for entry in found.artefacts.values()} == {other}
+
+
 def test_another_key_unlocks_nothing(place, row, tmp_path, monkeypatch):
     """Under another key the archive's identifiers are refused."""
     (tmp_path / "other.key").write_text("another key, of another user")
