@@ -63,6 +63,12 @@ class FeatureError(CaseError):
     stage = "features"
 
 
+class StoreError(CaseError):
+    """A stored volume or mask is missing or damaged."""
+
+    stage = "store"
+
+
 class GeometryError(LungpipeError, ValueError):
     """Two grids that must agree do not: a bug or a mismatched pair of files; stop."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lungpipe.errors import DatasetError
+from lungpipe.errors import DatasetError, StoreError
 from lungpipe.store.tables import read_table
-from lungpipe.store.volumes import StoreError, read_mask
+from lungpipe.store.volumes import read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from lungpipe.errors import DatasetError
@@ -147,27 +147,26 @@ def _unpacked(name: str, content: bytes, shown: str) -> pd.DataFrame:
         ) from None
 
 
-def write_table(frame: pd.DataFrame, where: Place | Path, name: str = "") -> None:
+def write_table(frame: pd.DataFrame, place: Place, path: str) -> None:
     """Write a table as Parquet, whole or not at all, if it keeps its contract.
 
     Parameters
     ----------
     frame : DataFrame
-    where : Place or Path
-        The workspace; or the path of the file itself, without ``name``.
-    name : str
-        Relative path; its stem says which table it is (``"tables/features.parquet"``).
+    place : Place
+        The workspace.
+    path : str
+        Relative; its stem says which table it is (``"tables/features.parquet"``).
 
     Raises
     ------
     DatasetError
         If the table breaks its contract.
     """
-    place, path = _located(where, name)
     place.write(path, to_bytes(PurePosixPath(path).stem, frame, path))
 
 
-def read_table(where: Place | Path, name: str = "") -> pd.DataFrame:
+def read_table(place: Place, path: str) -> pd.DataFrame:
     """Read a table that :func:`write_table` wrote; parameters as there.
 
     Raises
@@ -175,7 +174,6 @@ def read_table(where: Place | Path, name: str = "") -> pd.DataFrame:
     DatasetError
         If it is missing or breaks its contract.
     """
-    place, path = _located(where, name)
     return from_bytes(PurePosixPath(path).stem, _content(place, path), path)
 
 
@@ -212,10 +210,6 @@ def _content(place: Place, path: str) -> bytes:
     except FileNotFoundError:
         message = f"no table at {place}/{path}; is this a lungpipe workspace, and did its run finish?"
         raise DatasetError(message) from None
-
-
-def _located(where: Place | Path, name: str) -> tuple[Place, str]:
-    return (where, name) if isinstance(where, Place) else (Place.at(where.parent), where.name)
 
 
 def _schema(name: str) -> Schema:

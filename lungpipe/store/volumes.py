@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from lungpipe.errors import CaseError, GeometryError
+from lungpipe.errors import GeometryError, StoreError
 from lungpipe.geometry import Geometry
 from lungpipe.volume import CTVolume, Mask
 
@@ -36,12 +36,6 @@ SHARD: IndexTriple = (64, 512, 512)
 ABSENT_HU, ABSENT_IN_MASK = -32768, 255
 #: Shards in memory at once. zarr's ten cost 70 MB more on a chest CT, and gain no time on two cores.
 AT_ONCE = 2
-
-
-class StoreError(CaseError):
-    """A stored volume or mask is missing or damaged."""
-
-    stage = "store"
 
 
 def write_volume(place: Place, name: str, volume: CTVolume, attributes: dict[str, Any]) -> None:

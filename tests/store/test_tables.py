@@ -37,17 +37,14 @@ def test_equal_tables_give_equal_bytes():
     assert to_bytes("features", frame.assign(original_a=[1.0, NAN, 3.5])) != content
 
 
-def test_written_to_a_workspace_or_to_a_path(tmp_path):
-    """Workspace and relative name, or a path: the stem names the table, a part is one like the whole."""
+def test_written_to_a_workspace(tmp_path):
+    """The stem of the path names the table; a part is one like the whole."""
     frame = table("features", 2)
     place = Place.at(tmp_path)
     write_table(frame, place, "parts/features-0a/features.parquet")
-    write_table(frame, tmp_path / "tables" / "features.parquet")
-    for found in (
-        read_table(place, "tables/features.parquet"),
-        read_table(tmp_path / "parts/features-0a/features.parquet"),
-    ):
-        pd.testing.assert_frame_equal(found, frame)
+    write_table(frame, place, "tables/features.parquet")
+    for path in ("tables/features.parquet", "parts/features-0a/features.parquet"):
+        pd.testing.assert_frame_equal(read_table(place, path), frame)
     with pytest.raises(DatasetError, match=r"tables/features\.parquet\) breaks its contract"):
         write_table(table("features", region="lung"), place, "tables/features.parquet")
     pd.testing.assert_frame_equal(read_table(place, "tables/features.parquet"), frame)

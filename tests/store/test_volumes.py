@@ -8,11 +8,11 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lungpipe.errors import GeometryError
+from lungpipe.errors import GeometryError, StoreError
 from lungpipe.geometry import Geometry
 from lungpipe.store import volumes
 from lungpipe.store.place import Place
-from lungpipe.store.volumes import StoreError, read_mask, read_volume, write_mask, write_volume
+from lungpipe.store.volumes import read_mask, read_volume, write_mask, write_volume
 from lungpipe.volume import CTVolume, Mask
 
 FRAME = Geometry((40, 50, 60), (2.5, 0.7, 0.8), (1.5, -2.0, 3.0), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
