@@ -113,7 +113,8 @@ def cohort(
             plan = plan_run(config, spec, curated.curation, withdrawn(place))
             say(f"cohort: {len(plan.jobs)} scans accepted of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
             with account.stage("frame", [archive]):
-                frames, known = require_frame(address, plan.jobs, config.run.scan_timeout_s, place)
+                refuse = config.cohort.frame_check == "refuse"
+                frames, known = require_frame(address, plan.jobs, config.run.scan_timeout_s, place, refuse=refuse)
                 account.count("frames", reused=known)
             with account.stage("scans", [archive], [Data(f"{spec.name}/parts")]):
                 results = run_scans(address, plan, settings, place, config.run.scan_timeout_s)

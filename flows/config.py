@@ -21,11 +21,12 @@ class _Section(BaseModel):
 
 
 class CohortSection(_Section):
-    """Which images and annotations."""
+    """Which images and annotations, and what becomes of annotations that fit another frame better."""
 
     dataset: str = "generic"
     dicom: str
     annotations: str | None = None
+    frame_check: Literal["refuse", "warn"] = "refuse"
 
 
 class QualitySection(_Section):

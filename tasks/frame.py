@@ -63,8 +63,12 @@ def check_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float) -> Fram
     return judge(evidence)
 
 
-def require_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float, place: Place) -> tuple[str, bool]:
+def require_frame(
+    address: str, jobs: Sequence[ScanJob], timeout_s: float, place: Place, *, refuse: bool
+) -> tuple[str, bool]:
     """Refuse annotations that fit another frame better than the one that they declare; an accepted set is recorded.
+
+    With ``refuse`` false, what would be refused is said and accepted.
 
     Returns
     -------
@@ -85,7 +89,8 @@ def require_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float, place
         ledger.COHORT,
         "frames",
         subject={"dataset": jobs[0].dataset if jobs else ""},
-        inputs={"annotations": ledger.artefact_id("read", scans=sorted(read))},
+        inputs={"annotations": ledger.artefact_id("read", scans=sorted(read, key=repr))},
+        settings={"refuse": refuse},
         versions={"frame": VERSION, "lung": lung.VERSION},
     )
     if ledger.stands(place, entry.ref):
@@ -93,7 +98,10 @@ def require_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float, place
     verdict = check_frame(address, jobs, timeout_s)
     for warning in verdict.warnings:
         say(f"frame check: {warning}")
-    verdict.require()
+    if refuse:
+        verdict.require()
+    elif verdict.refused:
+        say(f"frame check: {verdict.message()}; the recipe says to go on (cohort.frame_check)")
     path = f"parts/frames-{entry.id}/verdict.json"
     place.write(path, json.dumps(verdict.as_dict(), indent=1, sort_keys=True).encode())
     ledger.record(place, entry, [path])

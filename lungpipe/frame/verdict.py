@@ -77,7 +77,8 @@ class FrameVerdict:
             If the annotations fit another frame better, or no frame at all.
         """
         if self.refused:
-            raise DatasetError("; ".join(part.message for part in self.sets if part.outcome == "refused"))
+            told = "; ".join(part.message for part in self.sets if part.outcome == "refused")
+            raise DatasetError(f'{told}. If they are right all the same, set cohort.frame_check = "warn" in the recipe')
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as JSON values."""
