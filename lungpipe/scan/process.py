@@ -244,8 +244,7 @@ class _Scan:
         if self.reuse(entry):
             return
         rows = self._rows(entry)
-        for path in (f"masks/{entry.id}", "masks/zarr.json"):  # a damaged group would stay damaged
-            self.place.remove(f"{self.stages.store}/{path}")
+        self.place.remove(f"{self.stages.store}/masks/{entry.id}")
         for nodule in self.located[0]:
             try:
                 mask = self.settings.segmenters[name](self.volume, nodule)
@@ -255,6 +254,8 @@ class _Scan:
             window = self.volume.crop(mask.start, mask.stop)
             rows.nodule(nodule, name, mask, window.hu[mask.voxels])
             self._lap("segment")
+            if len(rows.nodules) == 1:  # a damaged group would stay damaged; this mask makes it anew
+                self.place.remove(f"{self.stages.store}/masks/zarr.json")
             write_mask(self.place, self.stages.store, _mask_path(entry, nodule.nodule_id), mask, {"segmenter": name})
             self._masks[name, nodule.nodule_id] = mask
             self._lap("store")

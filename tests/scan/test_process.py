@@ -10,6 +10,7 @@ from lungpipe.nodule import Nodule
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.scan import ScanJob, gather_parts, process_scan, settings_from
 from lungpipe.store.place import Place
+from lungpipe.store.verify import verify_workspace
 from lungpipe.volume import CTVolume
 
 
@@ -66,6 +67,18 @@ def test_a_scan_that_cannot_be_read_is_remembered(job, tmp_path):
     again = process_scan(short, settings(), tmp_path)
     assert first.exclusion == again.exclusion
     assert (first.exclusion.code, first.made, again.made) == ("unreadable_pixels", {"volume": 1}, {})
+
+
+def test_a_method_without_any_mask_leaves_the_others_alone(job, tmp_path):
+    """A method that fails on every nodule is recorded with its exclusions; masks of other methods still stand."""
+    process_scan(job, settings(), tmp_path)
+    both = process_scan(job, settings(methods=("otsu", "annotated")), tmp_path)
+    assert (both.reused["masks otsu"], both.made["masks annotated"]) == (1, 1)
+    assert rows_of(both, tmp_path, "nodules")["segmenter"].tolist() == ["otsu"]
+    assert len(rows_of(both, tmp_path, "exclusions")) == 1
+    again = process_scan(job, settings(methods=("otsu", "annotated")), tmp_path)
+    assert again.made == {}
+    assert [f for f in verify_workspace(Place.at(tmp_path)) if f.kind != "missing_table"] == []
 
 
 def test_no_lung_leaves_masks_and_excludes_features(tmp_path, make_ct, dicom_writer):
