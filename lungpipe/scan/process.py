@@ -163,11 +163,27 @@ class _Scan:
             self._record(replace(entry, failed={"code": error.code, "message": error.message}), [])
             raise
         self._lap("read")
+        self._forget_beside()
         attributes = {**self.job.who, "study_uid": self.job.study_uid, "codes": list(self.job.codes)}
         write_volume(self.place, self.stages.store, volume, attributes)
         self.__dict__["volume"] = volume
         self._lap("store")
         self._record(entry, [f"{self.stages.store}/ct", f"{self.stages.store}/zarr.json"])
+
+    def _forget_beside(self) -> None:
+        """Drop the records of what lies beside a volume that is about to be written again, and goes with the group.
+
+        What other settings made of it goes too; what these settings ask for stands until its own turn comes.
+        """
+        if not self.place.exists(self.stages.store):
+            return
+        asked = {entry.ref for entry in self.stages}
+        gone: set[str] = set()
+        for entry in ledger.readable(self.place, self.job.patient_id):
+            beside = any(name.startswith(f"{self.stages.store}/") for name in entry.outputs)
+            if beside or (entry.ref not in asked and not gone.isdisjoint(entry.made_from)):
+                gone.add(entry.ref)
+                ledger.forget(self.place, entry.ref)
 
     @cached_property
     def volume(self) -> CTVolume:
@@ -232,7 +248,8 @@ class _Scan:
             self._record(replace(entry, failed={"code": error.code, "message": error.message}), [])
             return
         self._lap("lung")
-        self.place.remove(f"{self.stages.store}/lung")
+        for name in (path, "lung/zarr.json"):
+            self.place.remove(f"{self.stages.store}/{name}")
         write_mask(self.place, self.stages.store, path, mask)
         self.__dict__["lung"] = mask
         self._lap("store")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -246,6 +247,16 @@ def records(place: Place, scope: str, kind: str = "") -> Iterator[Record]:
     for ref in refs(place, scope):
         if not kind or ref.split("/")[1].startswith(f"{kind}-"):
             yield load(place, ref)
+
+
+def readable(place: Place, scope: str) -> list[Record]:
+    """Records of a scope that can be read, each after what it was made from."""
+    found: list[Record] = []
+    for ref in refs(place, scope):
+        with suppress(DatasetError, OSError):
+            found.append(load(place, ref))
+    order = {"volume": 0, "annotations": 1, "lung": 1, "masks": 2}
+    return sorted(found, key=lambda entry: order.get(entry.kind, len(order)))
 
 
 def forget(place: Place, ref: str) -> None:

@@ -9,6 +9,7 @@ from lungpipe.dicom.source import digest
 from lungpipe.nodule import Nodule
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.scan import ScanJob, gather_parts, process_scan, settings_from
+from lungpipe.store.gc import find_garbage, remove_garbage
 from lungpipe.store.place import Place
 from lungpipe.store.verify import verify_workspace
 from lungpipe.volume import CTVolume
@@ -79,6 +80,21 @@ def test_a_method_without_any_mask_leaves_the_others_alone(job, tmp_path):
     again = process_scan(job, settings(methods=("otsu", "annotated")), tmp_path)
     assert again.made == {}
     assert [f for f in verify_workspace(Place.at(tmp_path)) if f.kind != "missing_table"] == []
+
+
+def test_a_volume_written_again_leaves_no_broken_promise(job, tmp_path):
+    """Masks of earlier settings go with a damaged volume, and so do their records; what is asked for is made anew."""
+    process_scan(job, settings(methods=("kmeans",)), tmp_path)
+    first = process_scan(job, settings(), tmp_path)
+    chunk = next(p for p in (tmp_path / "volumes" / f"{first.volume_id}.zarr" / "ct" / "c").rglob("*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    again = process_scan(job, settings(), tmp_path)
+    assert again.made == {"volume": 1, "masks otsu": 1}
+    place = Place.at(tmp_path)
+    assert {f.kind for f in verify_workspace(place)} == {"missing_table", "orphan"}
+    remove_garbage(place, find_garbage(place))
+    assert {f.kind for f in verify_workspace(place)} == {"missing_table"}
+    assert process_scan(job, settings(), tmp_path).made == {}
 
 
 def test_no_lung_leaves_masks_and_excludes_features(tmp_path, make_ct, dicom_writer):
