@@ -17,6 +17,7 @@ from flows.export_commands import export_crate, export_croissant, export_prov, q
 from flows.frame_command import check_frame
 from flows.lineage_commands import gc, impact, trace, verify, withdraw
 from flows.rater_commands import raters
+from flows.segment_command import segment
 from flows.store_commands import export_nifti, export_ome
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
 
@@ -122,7 +123,7 @@ def _prefect_environment() -> None:
 
 
 for _command in (
-    datasets, index, check_frame, raters, export_dicom, export_masks, export_ome, export_nifti,
+    datasets, index, check_frame, segment, raters, export_dicom, export_masks, export_ome, export_nifti,
     trace, impact, withdraw, verify, gc, query, dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)

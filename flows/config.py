@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lungpipe.dicom.quality import QualitySettings
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.settings import Interpolation
+from lungpipe.segment.steps import Steps
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -41,11 +42,41 @@ class QualitySection(_Section):
         return QualitySettings(self.max_slice_mm, self.min_slices, self.verdicts)
 
 
+class StepsSection(_Section):
+    """What all classical segmenters do before and after their method."""
+
+    window_hu: tuple[float, float] = (-1000.0, 400.0)
+    subsolid: Literal["auto", "on", "off"] = "auto"
+    wall: bool = True
+    vessels: bool = True
+    holes: bool = True
+    opening_mm: Annotated[float, Field(ge=0)] = 0.0
+    clip: Literal["box", "lung", "none"] = "box"
+
+
+class MaskQualitySection(_Section):
+    """What makes a mask doubtful, and what becomes of it by code."""
+
+    min_voxels: Positive = 10
+    min_slices: Positive = 2
+    max_outside_fraction: Annotated[float, Field(ge=0, le=1)] = 0.3
+    max_excess_mm: Annotated[float, Field(ge=0)] = 1.0
+    max_box_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    min_thickness_ratio: Annotated[float, Field(ge=0, le=1)] = 0.4
+    plausible_hu: tuple[float, float] = (-800.0, 600.0)
+    max_disagreement: Annotated[float, Field(ge=0, le=1)] = 0.3
+    verdicts: dict[str, Literal["accept", "warn", "exclude"]] = Field(default_factory=dict)
+
+
 class SegmentSection(_Section):
-    """How nodules are segmented."""
+    """How nodules are segmented, and which masks are fit for use."""
 
     methods: tuple[str, ...] = Field(("otsu", "kmeans", "gmm", "fcm"), min_length=1)
     preset: Literal["default", "pins"] = "default"
+    consensus: tuple[Literal["majority", "staple", "simple"], ...] = ()
+    steps: StepsSection = StepsSection()
+    quality: MaskQualitySection = MaskQualitySection()
+    parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class RegionsSection(_Section):
@@ -160,6 +191,21 @@ def load_quality(recipe: Path | None, overrides: list[str] | None = None) -> Qua
     return _validate(values, str(recipe or "--set")).quality.settings()
 
 
+def parsed_steps(changes: list[str]) -> Steps:
+    """The steps of classical segmenters with changes (``KEY=VALUE``), for use without a recipe.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`load_config`.
+    """
+    steps: dict[str, Any] = {}
+    for text in changes:
+        _override(steps, f"steps.{text}")
+    values = {"cohort": {"dicom": "."}, "segment": steps}
+    return Steps(**_validate(values, "--set").segment.steps.model_dump())
+
+
 def _read(recipe: Path) -> dict[str, Any]:
     if not recipe.is_file():
         raise DatasetError(f"no recipe at {recipe}")
@@ -215,8 +261,8 @@ def _explain(item: Any) -> str:
 
 
 def _known_keys(path: list[str]) -> list[str]:
-    sections: dict[str, type[BaseModel]] = {
-        "cohort": CohortSection, "quality": QualitySection, "segment": SegmentSection, "regions": RegionsSection, "features": FeaturesSection,
-        "benchmark": BenchmarkSection, "report": ReportSection, "run": RunSection,
-    }  # fmt: skip
-    return list(sections[path[0]].model_fields) if path else list(RunConfig.model_fields)
+    section: type[BaseModel] = RunConfig
+    for name in path:
+        kinds = [section.model_fields[name].annotation, *get_args(section.model_fields[name].annotation)]
+        section = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(section.model_fields)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lungpipe.judge_masks import excluded_masks, judged, without_excluded
 from lungpipe.scan import ScanResult, gather_parts
+from lungpipe.segment.verdict import MaskLimits
 from lungpipe.store import ledger
 from lungpipe.store.tables import conform, make_table, read_table, write_table
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from lungpipe.store.place import Place
 
 #: Raise it when the same parts give other tables.
-VERSION = "1"
-TABLES = ("series", "exclusions", "nodules", "features")
+VERSION = "2"
+TABLES = ("series", "exclusions", "nodules", "agreement", "features")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,13 @@ def plan_digest(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def assemble(place: Place, plan: Plan, results: Sequence[ScanResult], names: Sequence[str] = TABLES) -> Assembled:
+def assemble(
+    place: Place,
+    plan: Plan,
+    results: Sequence[ScanResult],
+    names: Sequence[str] = TABLES,
+    limits: MaskLimits | None = None,
+) -> Assembled:
     """Write the tables of a plan with their records; those that stand are left alone.
 
     Parameters
@@ -53,11 +61,15 @@ def assemble(place: Place, plan: Plan, results: Sequence[ScanResult], names: Seq
         One a job of the plan; none where nothing but the archive was looked at.
     names : sequence of str
         Tables to write, exclusions among them.
+    limits : MaskLimits, optional
+        By which masks are judged; features of an excluded mask are left out, and the exclusion says so.
     """
+    limits = limits or MaskLimits()
     parts = [ref for result in results for ref in result.parts]
     failed = [asdict(r.exclusion) for r in results if r.exclusion]
     inputs = {"plan_sha256": plan_digest(plan), "failed": failed}
     volumes = [f"{result.patient_id}/volume-{result.volume_id}" for result in results if result.volume_id]
+    sources = {"series": volumes, "agreement": [ref for ref in parts if "/agreement-" in ref]}
     refs: dict[str, str] = {}
     made: Counter[str] = Counter()
     reused: Counter[str] = Counter()
@@ -66,14 +78,15 @@ def assemble(place: Place, plan: Plan, results: Sequence[ScanResult], names: Seq
             ledger.COHORT,
             "table",
             subject={"table": name},
-            made_from=sorted(volumes if name == "series" else parts),
+            made_from=sorted(sources.get(name, parts)),
             inputs=inputs,
+            settings={} if name in {"series", "agreement"} else {"mask_quality": asdict(limits)},
             versions={"tables": VERSION},
         )
         path = f"tables/{name}.parquet"
         standing = ledger.stands(place, entry.ref)
         if standing is None:
-            frame = _table(place, name, plan, results, parts)
+            frame = _table(place, name, plan, results, parts, limits)
             write_table(frame, place, path)
             ledger.replace_older(place, ledger.record(place, entry, [path]))
             made["table"] += 1
@@ -83,19 +96,33 @@ def assemble(place: Place, plan: Plan, results: Sequence[ScanResult], names: Seq
     return Assembled(refs, made, reused, len(read_table(place, "tables/exclusions.parquet")))
 
 
-def _table(place: Place, name: str, plan: Plan, results: Sequence[ScanResult], parts: Sequence[str]) -> pd.DataFrame:
+def _table(
+    place: Place,
+    name: str,
+    plan: Plan,
+    results: Sequence[ScanResult],
+    parts: Sequence[str],
+    limits: MaskLimits,
+) -> pd.DataFrame:
     if name == "series":
         volume_of = {r.series_uid: r.volume_id for r in results}
         return make_table(
             name, [{**row, "volume_id": volume_of.get(row["series_uid"], "")} for row in plan.series_rows]
         )
     rows = gather_parts(place, parts, name)
+    if not parts:
+        masks = make_table("nodules", [])
+    else:
+        masks = judged(gather_parts(place, parts, "nodules"), gather_parts(place, parts, "agreement"), limits)
     if name == "exclusions":
         kind = {job.series_uid: job.intensities for job in plan.jobs}
         early: list[dict[str, Any]] = [*plan.exclusions]
         early += [{**asdict(r.exclusion), "intensities": kind[r.series_uid]} for r in results if r.exclusion]
+        early += excluded_masks(masks, limits)
         return conform(name, pd.concat([make_table(name, early), rows], ignore_index=True))
-    return _labelled(plan, rows) if name == "nodules" else rows
+    if name == "agreement":
+        return rows
+    return _labelled(plan, masks) if name == "nodules" else without_excluded(rows, masks)
 
 
 def _labelled(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from lungpipe.volume import Mask
 
 
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A point that a person says is inside or outside of a nodule.
+
+    Parameters
+    ----------
+    position_mm : tuple of float
+        LPS (x, y, z), mm.
+    inside : bool
+    """
+
+    position_mm: Triple
+    inside: bool
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Nodule:
     """One annotated nodule of one series.
@@ -39,6 +54,8 @@ class Nodule:
         What needs a look: contours that were left out or corrected when its mask was read.
     frame : {"lps", "ras", "voxel"}
         Frame that its annotation declares; ``centre_mm`` is LPS whatever it says.
+    clicks : tuple of Click
+        Points inside and outside of it that correct its masks.
     """
 
     patient_id: str
@@ -53,3 +70,4 @@ class Nodule:
     mask_roi: str | None = None
     codes: tuple[str, ...] = ()
     frame: str = "lps"
+    clicks: tuple[Click, ...] = ()

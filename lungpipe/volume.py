@@ -86,6 +86,17 @@ class Block:
         window = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return type(self)(self.voxels[window], self.frame, start)
 
+    def overlap(self, start: IndexTriple, stop: IndexTriple) -> Self:
+        """Cut out what of a half-open box (frame indices, z, y, x) lies in the block.
+
+        Raises
+        ------
+        GeometryError
+            If none of it does.
+        """
+        low, high = np.maximum(start, self.start).tolist(), np.minimum(stop, self.stop).tolist()
+        return self.crop((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
 
 @dataclass(frozen=True, eq=False)
 class CTVolume(Block):

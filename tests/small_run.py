@@ -66,12 +66,12 @@ def run(archive: Path, nodules: list[Nodule], workspace: Path, chosen: ScanSetti
     plan = plan_cohort("generic", "measured", curation, nodules, [], pseudonym, quality, withdrawn(place))
     pseudonym.write_table(table_path())
     results = [process_scan(job, chosen, str(place)) for job in plan.jobs]
-    tables = assemble(place, plan, results)
+    tables = assemble(place, plan, results, limits=chosen.limits)
     design = {"classifiers": ("knn",), "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 7, **evaluation}
     design = Evaluation("generic", "malignant", "patient_id", **design)
     keys = [
         ConfigurationKey(segmenter, spec.kind, spec.radius_mm, name)
-        for segmenter in chosen.segmenters
+        for segmenter in (*chosen.segmenters, *chosen.consensus)
         for spec in chosen.specs
         for name in design.classifiers
     ]

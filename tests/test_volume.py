@@ -10,6 +10,16 @@ from lungpipe.volume import CTVolume, Mask, box_around
 FRAME = Geometry((10, 12, 14), (2.0, 1.0, 0.5))
 
 
+def test_overlap_is_what_lies_in_the_block():
+    """A box that leaves a block is cut to it; one that misses it is refused."""
+    block = CTVolume(np.arange(60, dtype=np.int16).reshape(3, 4, 5), Geometry((9, 9, 9), (1.0, 1.0, 1.0)), (2, 3, 4))
+    found = block.overlap((0, 4, 4), (4, 9, 5))
+    assert (found.start, found.shape) == ((2, 4, 4), (2, 3, 1))
+    assert found.hu.ravel().tolist() == [5, 10, 15, 25, 30, 35]
+    with pytest.raises(GeometryError):
+        block.overlap((0, 0, 0), (2, 9, 9))
+
+
 def test_blocks_are_read_only():
     """Nobody changes a volume behind another's back."""
     volume = CTVolume(np.zeros(FRAME.shape, np.int16), FRAME)

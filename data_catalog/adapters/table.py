@@ -11,7 +11,7 @@ from data_catalog.lidc.database import read_scans
 from data_catalog.spec import Annotations
 from lungpipe.dicom.index import volume_stem
 from lungpipe.errors import AnnotationError, DatasetError, Exclusion
-from lungpipe.nodule import Nodule
+from lungpipe.nodule import Click, Nodule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "patient_id", "nodule_id", "series_uid", "x", "y", "z", "width_mm", "height_mm", "depth_mm", "diameter_mm",
-    "malignant", "split", "frame", "mask", "roi",
+    "malignant", "split", "frame", "mask", "roi", "prompt_inside", "prompt_outside",
 )  # fmt: skip
 _SPLITS = {
     "": None, "train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test",
@@ -38,6 +38,8 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
     neither is a seed point. A row with ``mask`` needs no centre: the path, from the table's folder, of a DICOM SEG, an RT
     structure set, or an image (NIfTI, NRRD, MetaImage) on the grid of the scan. ``roi`` says which ROI or segment of it,
     by name or number, or which value of an image; it may be empty where there is only one.
+
+    ``prompt_inside`` and ``prompt_outside`` hold points that correct masks, ``x y z`` in the row's frame, joined by ``;``.
 
     Raises
     ------
@@ -130,6 +132,7 @@ def _nodule(
         mask_path=path.parent / mask if mask else None,
         mask_roi=(row.get("roi") or None) if mask else None,
         frame=row.get("frame", "").lower() or spec.frame,
+        clicks=_clicks(spec, row, scan),
     )
 
 
@@ -151,7 +154,7 @@ def _series_of(row: dict[str, str], known: dict[str, Series], by_patient: dict[s
     return scans[0]
 
 
-def _number(row: dict[str, str], name: str) -> float | None:
+def _number(row: dict[str, str], name: str, column: str = "") -> float | None:
     text = row.get(name, "")
     if not text:
         return None
@@ -160,7 +163,9 @@ def _number(row: dict[str, str], name: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise AnnotationError("not_a_number", f"column {name} does not hold a finite number; correct the file")
+        raise AnnotationError(
+            "not_a_number", f"column {column or name} does not hold a finite number; correct the file"
+        )
     return value
 
 
@@ -168,7 +173,11 @@ def _centre(spec: DatasetSpec, row: dict[str, str], numbers: dict[str, float | N
     x, y, z = numbers["x"], numbers["y"], numbers["z"]
     if x is None or y is None or z is None:
         raise AnnotationError("no_centre", "the row gives neither x, y, z nor a mask")
-    frame = row.get("frame", "").lower() or spec.frame
+    return _to_lps((x, y, z), row.get("frame", "").lower() or spec.frame, scan)
+
+
+def _to_lps(point: Triple, frame: str, scan: Series) -> Triple:
+    x, y, z = point
     if frame == "lps":
         return x, y, z
     if frame == "ras":
@@ -176,9 +185,22 @@ def _centre(spec: DatasetSpec, row: dict[str, str], numbers: dict[str, float | N
     if frame == "voxel":
         if scan.geometry is None:
             raise AnnotationError("missing_geometry", "voxel coordinates need a series with a grid")
-        point = scan.geometry.to_lps((z, y, x)).tolist()
-        return point[0], point[1], point[2]
+        x, y, z = scan.geometry.to_lps((z, y, x)).tolist()
+        return x, y, z
     raise AnnotationError("unknown_frame", "frame must be lps, ras or voxel")
+
+
+def _clicks(spec: DatasetSpec, row: dict[str, str], scan: Series) -> tuple[Click, ...]:
+    frame = row.get("frame", "").lower() or spec.frame
+    clicks = []
+    for name in ("prompt_inside", "prompt_outside"):
+        for text in filter(None, (part.strip() for part in row.get(name, "").split(";"))):
+            numbers = [_number({"n": part}, "n", name) for part in text.replace(",", " ").split()]
+            if len(numbers) != 3:
+                raise AnnotationError("bad_prompt", f"column {name} holds points 'x y z' joined by ;; correct the file")
+            x, y, z = (number or 0.0 for number in numbers)
+            clicks.append(Click(_to_lps((x, y, z), frame, scan), inside=name == "prompt_inside"))
+    return tuple(clicks)
 
 
 def _size(numbers: dict[str, float | None]) -> Triple | None:

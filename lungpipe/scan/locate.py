@@ -9,7 +9,7 @@ import numpy as np
 
 from lungpipe.dicom.masks import mask_kind, read_mask_file, source_uids
 from lungpipe.errors import AnnotationError
-from lungpipe.segment.roi import nodule_box
+from lungpipe.segment.prompt import with_extent
 
 if TYPE_CHECKING:
     from lungpipe.dicom.rasterise import ContourReport
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def locate(nodule: Nodule, volume: CTVolume, files: tuple[Source, ...]) -> Nodule:
-    """Read a nodule's mask file, take centre and size from its masks where it has none, and see that it fits the scan.
+    """Read a nodule's mask file, take centre and size from its masks where it has none, or size from the image.
 
     Parameters
     ----------
@@ -57,5 +57,4 @@ def locate(nodule: Nodule, volume: CTVolume, files: tuple[Source, ...]) -> Nodul
         x, y, z = volume.frame.to_lps((low + high - 1) / 2.0).tolist()
         dz, dy, dx = ((high - low) * np.asarray(volume.frame.spacing_mm)).tolist()
         nodule = replace(nodule, centre_mm=(x, y, z), size_mm=(dx, dy, dz))
-    nodule_box(volume.frame, nodule)
-    return nodule
+    return with_extent(volume, nodule)

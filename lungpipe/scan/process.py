@@ -21,10 +21,12 @@ from lungpipe.region.lung import lung_mask
 from lungpipe.scan.locate import locate
 from lungpipe.scan.rows import Rows, part_path
 from lungpipe.scan.stages import Stages, stages_of
+from lungpipe.segment.fusion import agreement_map, disagreement, fuse
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
 from lungpipe.store.tables import make_table, read_table, write_table
-from lungpipe.store.volumes import read_mask, read_volume, write_mask, write_volume
+from lungpipe.store.volumes import read_mask, read_volume, write_counts, write_mask, write_volume
+from lungpipe.volume import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from lungpipe.scan.settings import ScanSettings
     from lungpipe.scan.stages import ScanJob
     from lungpipe.store.ledger import Record
-    from lungpipe.volume import CTVolume, Mask
+    from lungpipe.volume import CTVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,12 @@ def process_scan(job: ScanJob, settings: ScanSettings, workspace: str | Path) ->
         scan.write_annotations(stages.annotations)
         for name in stages.masks:
             scan.write_masks(name)
+        if stages.agreement is not None:
+            scan.write_agreement(stages.agreement)
         scan.store_lung()
         for name in stages.features:
             scan.write_features(name)
-    parts = [entry.ref for entry in stages if entry.kind in {"annotations", "masks", "features"}]
+    parts = [entry.ref for entry in stages if entry.kind in {"annotations", "masks", "agreement", "features"}]
     return scan.result(volume_id=stages.volume.id, parts=tuple(parts))
 
 
@@ -105,7 +109,7 @@ class _Scan:
         self.job, self.settings, self.place, self.stages = job, settings, place, stages
         self._standing: dict[str, Record | None] = {}
         self._made: Counter[str] = Counter()
-        self._masks: dict[tuple[str, str], Mask] = {}
+        self._masks: dict[str, dict[str, Mask]] = {}
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
@@ -256,28 +260,63 @@ class _Scan:
         self._record(entry, self._stored("lung", path))
 
     def write_masks(self, name: str) -> None:
-        """Segment every nodule with one method."""
+        """Segment every nodule with one method, or agree on one mask from those of all methods."""
         entry = self.stages.masks[name]
         if self.reuse(entry):
             return
-        rows = self._rows(entry)
+        rows, made = self._rows(entry), dict[str, Mask]()
         self.place.remove(f"{self.stages.store}/masks/{entry.id}")
         for nodule in self.located[0]:
             try:
-                mask = self.settings.segmenters[name](self.volume, nodule)
+                mask = self._segment(name, nodule)
             except CaseError as error:
                 rows.exclude(error, nodule, name)
                 continue
-            window = self.volume.crop(mask.start, mask.stop)
-            rows.nodule(nodule, name, mask, window.hu[mask.voxels])
+            rows.nodule(nodule, name, mask, self.volume)
             self._lap("segment")
             if len(rows.nodules) == 1:  # a damaged group would stay damaged; this mask makes it anew
                 self.place.remove(f"{self.stages.store}/masks/zarr.json")
             write_mask(self.place, self.stages.store, _mask_path(entry, nodule.nodule_id), mask, {"segmenter": name})
-            self._masks[name, nodule.nodule_id] = mask
+            made[nodule.nodule_id] = mask
             self._lap("store")
+        self._masks[name] = made
         outputs = self._stored("masks", f"masks/{entry.id}") if rows.nodules else []
         self._write_parts(entry, rows, ("nodules",), outputs)
+
+    def _segment(self, name: str, nodule: Nodule) -> Mask:
+        if name in self.settings.segmenters:
+            return self.settings.segmenters[name](self.volume, nodule)
+        return fuse(name, [*self._by_method(nodule.nodule_id).values()])
+
+    def _by_method(self, nodule_id: str) -> dict[str, Mask]:
+        """Masks of one nodule by method, without those of a consensus."""
+        by_method = {name: self._masks_of(name).get(nodule_id) for name in sorted(self.settings.segmenters)}
+        return {name: mask for name, mask in by_method.items() if mask is not None}
+
+    def write_agreement(self, entry: Record) -> None:
+        """Store how many methods hold each voxel of a nodule, and how far each mask is from those of the other methods."""
+        if self.reuse(entry):
+            return
+        rows = self._rows(entry)
+        self.place.remove(f"{self.stages.store}/agreement")
+        for nodule in self.located[0]:
+            methods = self._by_method(nodule.nodule_id)
+            if len(methods) < 2:
+                continue
+            self._write_map(entry, nodule.nodule_id, methods)
+            for name in self.stages.masks:
+                mask = self._masks_of(name).get(nodule.nodule_id)
+                if mask is not None:
+                    others = [other for method, other in methods.items() if method != name]
+                    rows.agree(nodule.nodule_id, name, disagreement(mask, others))
+        self._lap("agreement")
+        outputs = self._stored("agreement", f"agreement/{entry.id}") if rows.agreement else []
+        self._write_parts(entry, rows, ("agreement",), outputs)
+
+    def _write_map(self, entry: Record, nodule_id: str, methods: Mapping[str, Mask]) -> None:
+        counts, start = agreement_map([*methods.values()])
+        path = f"agreement/{entry.id}/{nodule_id}"
+        write_counts(self.place, self.stages.store, path, counts, start, {"methods": sorted(methods)})
 
     def _stored(self, group: str, path: str) -> list[str]:
         """Outputs of an artefact in the zarr group: its own part, and the metadata of the group that holds it."""
@@ -286,13 +325,14 @@ class _Scan:
 
     def _masks_of(self, name: str) -> dict[str, Mask]:
         """Masks of one method by nodule."""
-        entry = self.stages.masks[name]
-        table = read_table(self.place, part_path(entry.ref, "nodules"))
-        masks = {}
-        for nodule_id in table["nodule_id"].astype(str):
-            made = self._masks.get((name, nodule_id))
-            masks[nodule_id] = made or read_mask(self.place, self.stages.store, _mask_path(entry, nodule_id))
-        return masks
+        if name not in self._masks:
+            entry = self.stages.masks[name]
+            table = read_table(self.place, part_path(entry.ref, "nodules"))
+            self._masks[name] = {
+                nodule_id: read_mask(self.place, self.stages.store, _mask_path(entry, nodule_id))
+                for nodule_id in table["nodule_id"].astype(str)
+            }
+        return self._masks[name]
 
     def write_features(self, name: str) -> None:
         """Expand the masks of one method, and extract features of every region."""

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lungpipe.errors import CaseError, Exclusion
+from lungpipe.segment.diameters import measure, size_class
+from lungpipe.segment.quality import measure_quality
 from lungpipe.store.tables import read_parts
 
 if TYPE_CHECKING:
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
     from lungpipe.nodule import Nodule
     from lungpipe.region.expand import Region
     from lungpipe.store.place import Place
-    from lungpipe.volume import Mask
+    from lungpipe.volume import CTVolume, Mask
 
 #: Which kind of artefact holds the rows of a table.
-HOLDERS = {"nodules": ("masks",), "features": ("features",), "exclusions": ("annotations", "masks", "features")}
+HOLDERS = {
+    "nodules": ("masks",),
+    "agreement": ("agreement",),
+    "features": ("features",),
+    "exclusions": ("annotations", "masks", "features"),
+}
 
 
 class Rows:
@@ -42,6 +49,7 @@ class Rows:
         self.artefact = artefact
         self.features: list[dict[str, Any]] = []
         self.nodules: list[dict[str, Any]] = []
+        self.agreement: list[dict[str, Any]] = []
         self.exclusions: list[dict[str, Any]] = []
 
     def exclude(self, error: CaseError, nodule: Nodule | str, where: str = "") -> None:
@@ -57,9 +65,11 @@ class Rows:
         prefix = f"{where}: " if where else ""
         self.exclusions.append({**row, "message": prefix + error.message, "intensities": self.who["intensities"]})
 
-    def nodule(self, nodule: Nodule, segmenter: str, mask: Mask, hu: np.ndarray[Any, Any]) -> None:
-        """Record a mask and the HU of its voxels (n,). Label and split are joined later: no mask depends on them."""
+    def nodule(self, nodule: Nodule, segmenter: str, mask: Mask, volume: CTVolume) -> None:
+        """Record a mask. Label, split and verdict are joined later: no mask depends on them."""
+        hu = volume.crop(mask.start, mask.stop).hu[mask.voxels]
         x, y, z = mask.centre_mm.tolist()
+        lengths = measure(mask)
         self.nodules.append(
             {
                 **self.who,
@@ -74,12 +84,24 @@ class Rows:
                 "volume_mm3": mask.volume_mm3,
                 "sphere_diameter_mm": float((6.0 * mask.volume_mm3 / np.pi) ** (1 / 3)),
                 "mean_hu": float(hu.mean()),
+                **asdict(lengths),
+                "size_class": size_class(lengths.axial_mean_mm),
+                **asdict(measure_quality(mask, volume, nodule)),
+                "disagreement": None,
+                "verdict": "accept",
                 "codes": ";".join(nodule.codes),
                 "mask_id": mask.content_id,
                 "artefact": self.artefact,
                 "volume_id": self.volume_id,
                 "source_sha256": self.source_sha256,
             }
+        )
+
+    def agree(self, nodule_id: str, segmenter: str, disagreement: float) -> None:
+        """Record how far a mask is from those of the other methods."""
+        self.agreement.append(
+            {**self.who, "nodule_id": nodule_id, "segmenter": segmenter, "disagreement": disagreement}
+            | {"artefact": self.artefact}
         )
 
     def feature(self, nodule_id: str, segmenter: str, region: Region, values: Mapping[str, float]) -> None:
@@ -114,7 +136,7 @@ def gather_parts(place: Place, refs: Iterable[str], part: str) -> pd.DataFrame:
     place : Place
     refs : iterable of str
         References of artefacts; those that hold no such rows are passed over.
-    part : {"nodules", "features", "exclusions"}
+    part : {"nodules", "agreement", "features", "exclusions"}
     """
     holders = [ref for ref in refs if ref.split("/")[1].split("-")[0] in HOLDERS[part]]
     return read_parts(place, [part_path(ref, part) for ref in holders], part)

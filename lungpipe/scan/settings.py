@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import difflib
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from lungpipe import plugins
+from lungpipe.errors import DatasetError
 from lungpipe.region import expand
+from lungpipe.segment import fusion
+from lungpipe.segment.steps import Steps
+from lungpipe.segment.verdict import MaskLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from lungpipe.segment import Segmenter
 
 #: Version of the chain: raise it when the same inputs and settings give other rows.
-VERSION = "2"
+VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,16 @@ class ScanSettings:
     exclude_neighbours: bool
     extractor: Extractor
     radiomics: RadiomicsSettings
+    consensus: tuple[str, ...] = ()
+    limits: MaskLimits = field(default_factory=MaskLimits)
 
     def segmenter_names(self) -> dict[str, Any]:
         """The segmenters as JSON values: name, version and parameters of each."""
         return {name: _plugin(s) for name, s in sorted(self.segmenters.items())}
+
+    def consensus_names(self) -> dict[str, Any]:
+        """The ways to one mask from those of all methods, as JSON values."""
+        return {name: {"name": name, "version": fusion.VERSION} for name in sorted(self.consensus)}
 
     def feature_names(self) -> dict[str, Any]:
         """What features depend on besides their masks, as JSON values."""
@@ -51,7 +62,13 @@ class ScanSettings:
 
     def names(self) -> dict[str, Any]:
         """Everything, for ``run.json``."""
-        return {"segmenters": self.segmenter_names(), **self.feature_names(), "versions": self.feature_versions()}
+        return {
+            "segmenters": self.segmenter_names(),
+            "consensus": self.consensus_names(),
+            "mask_quality": asdict(self.limits),
+            **self.feature_names(),
+            "versions": self.feature_versions(),
+        }
 
 
 def _plugin(plugin: Any) -> dict[str, Any]:
@@ -68,11 +85,17 @@ def settings_from(
     exclude_neighbours: bool,
     extractor: str,
     radiomics: RadiomicsSettings,
+    consensus: tuple[str, ...] = (),
+    steps: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    quality: Mapping[str, Any] | None = None,
 ) -> ScanSettings:
     """Turn a recipe's words into plug-ins and regions.
 
     Under ``preset="pins"`` the segmenters are those of the published tool, regions are its cuboids, clipped to the
-    image only, and resampled HU are whole numbers.
+    image only, and resampled HU are whole numbers. ``steps`` are fields of :class:`lungpipe.segment.steps.Steps` and
+    count for every segmenter that has them, ``parameters`` are those of single segmenters, ``quality`` the fields of
+    :class:`lungpipe.segment.verdict.MaskLimits`.
 
     Raises
     ------
@@ -84,10 +107,55 @@ def settings_from(
     pins = preset == "pins"
     prefix = "pins-" if pins else ""
     return ScanSettings(
-        segmenters={name: plugins.find("segmenters", prefix + name)() for name in methods},
+        segmenters=segmenters_of(methods, prefix, Steps(**(steps or {})), parameters or {}),
         specs=tuple(expand.grid_of_specs(kinds, radii_mm, "cuboid" if pins else "ball")),
         clip="none" if pins else clip,
         exclude_neighbours=exclude_neighbours and not pins,
         extractor=plugins.find("extractors", extractor)(),
         radiomics=replace(radiomics, interpolation="int16") if pins else radiomics,
+        consensus=_consensus(consensus, methods),
+        limits=MaskLimits(**(quality or {})),
     )
+
+
+def segmenters_of(
+    methods: tuple[str, ...], prefix: str, steps: Steps, parameters: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Segmenter]:
+    """Segmenters by the name that a recipe gives, with their parameters.
+
+    Raises
+    ------
+    PluginError
+        If one is not installed.
+    DatasetError
+        If a parameter is not one of its segmenter's.
+    """
+    if unused := sorted(set(parameters) - set(methods)):
+        raise DatasetError(f"segment.parameters.{unused[0]}: {unused[0]!r} is not among segment.methods")
+    made: dict[str, Segmenter] = {}
+    for name in methods:
+        plugin = plugins.find("segmenters", prefix + name)
+        known = [item.name for item in fields(plugin) if item.init]
+        given = dict(parameters.get(name, {}))
+        for key in given:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, n=1)
+                advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}"
+                raise DatasetError(f"segment.parameters.{name}: no parameter {key!r}; {advice}")
+        if "steps" in known:
+            given["steps"] = replace(steps, **given.get("steps", {}))
+        try:
+            made[name] = plugin(**given)
+        except TypeError as error:
+            raise DatasetError(f"segment.parameters.{name}: {error}") from error
+    return made
+
+
+def _consensus(names: tuple[str, ...], methods: tuple[str, ...]) -> tuple[str, ...]:
+    if names and len(methods) < 2:
+        raise DatasetError(
+            f"segment.consensus = {list(names)} needs two methods or more; segment.methods has {len(methods)}"
+        )
+    if taken := sorted(set(names) & set(methods)):
+        raise DatasetError(f"segment.consensus: {taken[0]!r} is the name of a method too")
+    return names

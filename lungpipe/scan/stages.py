@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lungpipe.dicom import read
 from lungpipe.region import lung
 from lungpipe.scan.settings import VERSION
+from lungpipe.segment import fusion
 from lungpipe.store import ledger, volumes
 
 if TYPE_CHECKING:
@@ -63,19 +64,26 @@ class ScanJob:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Records, without outputs, of what a scan comes to; ``lung`` is None where nothing is clipped to it."""
+    """Records, without outputs, of what a scan comes to.
+
+    ``lung`` is None where nothing is clipped to it, ``agreement`` where there is only one method. ``masks`` and
+    ``features`` are by segmenter, those of a consensus after those of the methods.
+    """
 
     volume: Record
     annotations: Record | None
     lung: Record | None
     masks: Mapping[str, Record]
     features: Mapping[str, Record]
+    agreement: Record | None = None
 
     def __iter__(self) -> Iterator[Record]:
         """Every record, in the order in which they are made."""
         yield self.volume
         yield from (entry for entry in (self.annotations, self.lung) if entry is not None)
         yield from self.masks.values()
+        if self.agreement is not None:
+            yield self.agreement
         yield from self.features.values()
 
     @property
@@ -129,6 +137,20 @@ def stages_of(job: ScanJob, settings: ScanSettings) -> Stages:
         )
         for name, plugin in settings.segmenter_names().items()
     }
+    methods = list(masks.values())
+    for name, consensus in settings.consensus_names().items():
+        masks[name] = named(
+            "masks",
+            [volume, annotations, *methods],
+            subject={"segmenter": name},
+            settings={"consensus": consensus},
+            versions={"scan": VERSION},
+        )
+    agreement = (
+        named("agreement", [volume, *masks.values()], versions={"scan": VERSION, "fusion": fusion.VERSION})
+        if len(methods) > 1
+        else None
+    )
     features = {
         name: named(
             "features",
@@ -139,7 +161,7 @@ def stages_of(job: ScanJob, settings: ScanSettings) -> Stages:
         )
         for name, entry in masks.items()
     }
-    return Stages(volume, annotations, lungs, masks, features)
+    return Stages(volume, annotations, lungs, masks, features, agreement)
 
 
 def _describe(nodule: Nodule) -> dict[str, Any]:
@@ -152,6 +174,7 @@ def _describe(nodule: Nodule) -> dict[str, Any]:
         "raters": [mask.content_id for mask in nodule.raters],
         "mask_sha256": _mask_digest(nodule),
         "mask_roi": nodule.mask_roi,
+        "clicks": [asdict(click) for click in nodule.clicks],
     }
 
 

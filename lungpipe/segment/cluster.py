@@ -2,118 +2,55 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from skimage.filters import threshold_otsu
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
 
-from lungpipe.segment.roi import component_at_seed, crop_for, nodule_box, tissue_samples
-from lungpipe.volume import CTVolume, Mask, box_around
+from lungpipe.segment.classical import ClassicalSegmenter
+from lungpipe.segment.clusters import (
+    two_classes_fcm,
+    two_classes_gmm,
+    two_classes_kmeans,
+    two_classes_otsu,
+)
+from lungpipe.segment.steps import at_seed, ground_glass_threshold, has_ground_glass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lungpipe.nodule import Nodule
-
-
-def otsu(hu: NDArray[np.float64], seed: int = 0) -> NDArray[np.bool_]:
-    """Brighter class of HU samples (n,) at the threshold of Otsu (1979), 256 bins; ``seed`` has no effect."""
-    return np.asarray(hu > threshold_otsu(hu))
-
-
-def kmeans(hu: NDArray[np.float64], seed: int = 0) -> NDArray[np.bool_]:
-    """Brighter of two k-means clusters of HU samples (n,); ten seeded starts."""
-    labels = KMeans(2, n_init=10, random_state=seed).fit_predict(hu[:, None])
-    return brighter(labels, hu)
-
-
-def gmm(hu: NDArray[np.float64], seed: int = 0) -> NDArray[np.bool_]:
-    """Brighter component of a two-component Gaussian mixture of HU samples (n,)."""
-    labels = GaussianMixture(2, random_state=seed).fit_predict(hu[:, None])
-    return brighter(labels, hu)
-
-
-def fcm(
-    hu: NDArray[np.float64], seed: int = 0, *, fuzzifier: float = 2.0, tolerance: float = 0.005, iterations: int = 1000
-) -> NDArray[np.bool_]:
-    """Brighter of two fuzzy c-means clusters of HU samples (n,).
-
-    Bezdek, *Pattern Recognition with Fuzzy Objective Function Algorithms* (1981): memberships
-    ``u_ik = 1 / sum_j (d_ik / d_jk)^(2 / (m - 1))``, centres the ``u^m``-weighted means.
-
-    Parameters
-    ----------
-    hu : ndarray, shape (n,)
-    seed : int
-        Of the random first memberships.
-    fuzzifier : float
-        The exponent m.
-    tolerance : float
-        Stop when the memberships' change has a Frobenius norm below this.
-    iterations : int
-        Stop after this many.
-    """
-    u = np.random.default_rng(seed).random((2, hu.size))
-    u /= u.sum(axis=0)
-    for _ in range(iterations):
-        weight = u**fuzzifier
-        centres = (weight @ hu) / weight.sum(axis=1)
-        distance = np.maximum(np.abs(hu[None, :] - centres[:, None]), np.finfo(np.float64).eps)
-        inverse = distance ** (-2.0 / (fuzzifier - 1.0))
-        previous, u = u, inverse / inverse.sum(axis=0)
-        if np.linalg.norm(u - previous) < tolerance:
-            break
-    return brighter(u.argmax(axis=0), hu)
-
-
-def brighter(labels: NDArray[np.integer], hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which samples belong to the cluster of the higher mean HU; all of them where one cluster is empty."""
-    if labels.min() == labels.max():
-        return np.ones(labels.shape, dtype=np.bool_)
-    return np.asarray(labels == int(hu[labels == 1].mean() > hu[labels == 0].mean()))
+    from lungpipe.segment.classical import View
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterSegmenter(ABC):
-    """The brighter of two classes, then the component at the seed with its holes filled.
-
-    The classes are learned in the annotated box plus a margin, HU clipped and padding left out; the result keeps
-    to the box plus a smaller margin, so that it cannot run along the chest wall.
-
-    Parameters
-    ----------
-    learn_margin_mm : float
-        Margin round the box within which the classes are learned.
-    keep_margin_mm : float
-        Margin round the box that the mask may fill.
-    seed : int
-        Of the clustering.
-    """
-
-    name: ClassVar[str]
-    version: ClassVar[str] = "1"
-
-    learn_margin_mm: float = 5.0
-    keep_margin_mm: float = 2.0
-    seed: int = 0
+class ClusterSegmenter(ClassicalSegmenter):
+    """The brighter of two classes of HU, learned in the box and a margin; a second, lower threshold for ground glass."""
 
     @abstractmethod
-    def bright(self, hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which HU samples (n,) belong to the brighter class."""
+    def threshold_hu(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+        """HU above which a voxel belongs to the brighter class of values (m,), ascending, with their counts."""
 
-    def __call__(self, volume: CTVolume, nodule: Nodule) -> Mask:
-        """Segment one nodule; see :class:`lungpipe.segment.Segmenter`."""
-        crop = crop_for(volume, nodule, self.learn_margin_mm)
-        hu, tissue = tissue_samples(crop)
-        bright = np.zeros(crop.shape, dtype=np.bool_)
-        bright[tissue] = self.bright(hu[tissue])
-        box = box_around(volume.frame, *nodule_box(volume.frame, nodule), self.keep_margin_mm)
-        kept = Mask(bright, crop.frame, crop.start).within(*box)
-        return component_at_seed(kept.voxels, volume.crop(*box), nodule)
+    def inside(self, view: View) -> NDArray[np.bool_]:
+        """Voxels above the threshold, or above the lower one where the nodule is of ground glass."""
+        first = self._split(view.hu[view.tissue])
+        solid = view.tissue & (view.hu > first)
+        darker = view.hu[view.tissue & (view.hu <= first)]
+        if self.steps.subsolid == "off" or not darker.size or np.ptp(darker) == 0:
+            return solid
+        second = ground_glass_threshold(view.hu, view.tissue, first, self._split(darker))
+        wider = view.tissue & (view.hu > second)
+        if self.steps.subsolid == "on":
+            return wider
+        core, more = solid & view.allowed, wider & view.allowed
+        if not np.any(more & view.seed):
+            return solid
+        core = at_seed(core, view.seed, view.box) if np.any(core & view.seed) else np.zeros_like(core)
+        return wider if has_ground_glass(core, at_seed(more, view.seed, view.box), view.spacing_mm) else solid
+
+    def _split(self, hu: NDArray[np.float64]) -> float:
+        values, counts = np.unique(hu, return_counts=True)
+        return self.threshold_hu(values, counts) if len(values) > 1 else float(values[0])
 
 
 class Otsu(ClusterSegmenter):
@@ -122,9 +59,9 @@ class Otsu(ClusterSegmenter):
     __slots__ = ()
     name = "otsu"
 
-    def bright(self, hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which HU samples (n,) belong to the brighter class."""
-        return otsu(hu, self.seed)
+    def threshold_hu(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+        """HU above which a voxel belongs to the brighter class of values (m,), ascending, with their counts."""
+        return two_classes_otsu(values, counts)
 
 
 class KMeansClusters(ClusterSegmenter):
@@ -133,9 +70,9 @@ class KMeansClusters(ClusterSegmenter):
     __slots__ = ()
     name = "kmeans"
 
-    def bright(self, hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which HU samples (n,) belong to the brighter class."""
-        return kmeans(hu, self.seed)
+    def threshold_hu(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+        """HU above which a voxel belongs to the brighter class of values (m,), ascending, with their counts."""
+        return two_classes_kmeans(values, counts)
 
 
 class GaussianMixtureClusters(ClusterSegmenter):
@@ -144,9 +81,9 @@ class GaussianMixtureClusters(ClusterSegmenter):
     __slots__ = ()
     name = "gmm"
 
-    def bright(self, hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which HU samples (n,) belong to the brighter class."""
-        return gmm(hu, self.seed)
+    def threshold_hu(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+        """HU above which a voxel belongs to the brighter class of values (m,), ascending, with their counts."""
+        return two_classes_gmm(values, counts)
 
 
 class FuzzyCMeans(ClusterSegmenter):
@@ -155,6 +92,6 @@ class FuzzyCMeans(ClusterSegmenter):
     __slots__ = ()
     name = "fcm"
 
-    def bright(self, hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which HU samples (n,) belong to the brighter class."""
-        return fcm(hu, self.seed)
+    def threshold_hu(self, values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+        """HU above which a voxel belongs to the brighter class of values (m,), ascending, with their counts."""
+        return two_classes_fcm(values, counts)

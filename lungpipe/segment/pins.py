@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
 
 from lungpipe.errors import AnnotationError, SegmentationError
-from lungpipe.segment.cluster import fcm, gmm, kmeans
 from lungpipe.segment.roi import nodule_box
 from lungpipe.volume import CTVolume, Mask
 
@@ -37,7 +38,8 @@ def pins_box(volume: CTVolume, nodule: Nodule) -> CTVolume:
         If the centre lies outside the image (the tool itself wraps round silently) or no size is given.
     """
     nodule_box(volume.frame, nodule)  # refuses a centre outside the image
-    if nodule.size_mm is None or nodule.centre_mm is None:
+    found = {"found_extent", "no_extent"}.intersection(nodule.codes)
+    if nodule.size_mm is None or nodule.centre_mm is None or found:
         raise AnnotationError("no_size", "the pins preset needs a box: width, height and depth in mm, or a diameter")
     # ITK rounds a continuous index half up when it asks which voxel a point is in.
     centre = np.floor(volume.frame.to_index(nodule.centre_mm) + 0.5).astype(int)
@@ -50,6 +52,58 @@ def pins_box(volume: CTVolume, nodule: Nodule) -> CTVolume:
 def at_or_above_otsu(hu: NDArray[np.float64]) -> NDArray[np.bool_]:
     """HU samples (n,) at or above Otsu's threshold."""
     return np.asarray(hu >= threshold_otsu(hu))
+
+
+def kmeans(hu: NDArray[np.float64], seed: int = 0) -> NDArray[np.bool_]:
+    """Brighter of two k-means clusters of HU samples (n,); ten seeded starts."""
+    labels = KMeans(2, n_init=10, random_state=seed).fit_predict(hu[:, None])
+    return brighter(labels, hu)
+
+
+def gmm(hu: NDArray[np.float64], seed: int = 0) -> NDArray[np.bool_]:
+    """Brighter component of a two-component Gaussian mixture of HU samples (n,)."""
+    labels = GaussianMixture(2, random_state=seed).fit_predict(hu[:, None])
+    return brighter(labels, hu)
+
+
+def fcm(
+    hu: NDArray[np.float64], seed: int = 0, *, fuzzifier: float = 2.0, tolerance: float = 0.005, iterations: int = 1000
+) -> NDArray[np.bool_]:
+    """Brighter of two fuzzy c-means clusters of HU samples (n,).
+
+    Bezdek, *Pattern Recognition with Fuzzy Objective Function Algorithms* (1981): memberships
+    ``u_ik = 1 / sum_j (d_ik / d_jk)^(2 / (m - 1))``, centres the ``u^m``-weighted means.
+
+    Parameters
+    ----------
+    hu : ndarray, shape (n,)
+    seed : int
+        Of the random first memberships.
+    fuzzifier : float
+        The exponent m.
+    tolerance : float
+        Stop when the memberships' change has a Frobenius norm below this.
+    iterations : int
+        Stop after this many.
+    """
+    u = np.random.default_rng(seed).random((2, hu.size))
+    u /= u.sum(axis=0)
+    for _ in range(iterations):
+        weight = u**fuzzifier
+        centres = (weight @ hu) / weight.sum(axis=1)
+        distance = np.maximum(np.abs(hu[None, :] - centres[:, None]), np.finfo(np.float64).eps)
+        inverse = distance ** (-2.0 / (fuzzifier - 1.0))
+        previous, u = u, inverse / inverse.sum(axis=0)
+        if np.linalg.norm(u - previous) < tolerance:
+            break
+    return brighter(u.argmax(axis=0), hu)
+
+
+def brighter(labels: NDArray[np.integer], hu: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which samples belong to the cluster of the higher mean HU; all of them where one cluster is empty."""
+    if labels.min() == labels.max():
+        return np.ones(labels.shape, dtype=np.bool_)
+    return np.asarray(labels == int(hu[labels == 1].mean() > hu[labels == 0].mean()))
 
 
 @dataclass(frozen=True, slots=True)

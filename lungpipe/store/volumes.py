@@ -141,6 +141,26 @@ def write_mask(place: Place, name: str, path: str, mask: Mask, attributes: dict[
     _write(group, path, tight.voxels.astype(np.uint8), ABSENT_IN_MASK, about)
 
 
+def write_counts(
+    place: Place, name: str, path: str, counts: NDArray[np.uint8], start: IndexTriple, attributes: dict[str, Any]
+) -> None:
+    """Write how many masks hold each voxel, as uint8 array ``path`` beside the volume; one of that path is replaced.
+
+    Parameters
+    ----------
+    place, name, path
+        As in :func:`write_mask`; ``agreement/<artefact>/<nodule_id>``.
+    counts : ndarray of uint8, shape (z, y, x)
+    start : tuple of int
+        Index (z, y, x) of its first voxel in the volume.
+    attributes : dict
+        What describes it; ``start`` is added.
+    """
+    with _whole("volume"):
+        group = zarr.open_group(place.zarr(name), mode="r+")
+    _write(group, path, counts, ABSENT_IN_MASK, {**attributes, "start": [int(v) for v in start]})
+
+
 def read_mask(place: Place, name: str, path: str) -> Mask:
     """Read a mask that :func:`write_mask` wrote; parameters as there.
 

@@ -36,6 +36,25 @@ def test_generic_rows_in_every_frame_name_one_place(tmp_path):
         assert nodule.size_mm is None
 
 
+def test_clicks_come_in_the_frame_of_their_row(tmp_path):
+    """Points inside and outside are LPS after reading, in whatever frame the row gives them."""
+    x, y, z = FRAME.to_lps((4, 20, 30)).tolist()
+    rows = [
+        f"p,a,scan-1,{x},{y},{z},lps,{x} {y} {z};{x} {y} {z},{x} {y} {z}",
+        f"p,b,scan-1,{-x},{-y},{z},ras,{-x} {-y} {z},",
+        "p,c,scan-1,30,20,4,voxel,,30 20 4",
+        "p,d,scan-1,30,20,4,voxel,,30 20",
+        "p,e,scan-1,30,20,4,voxel,30 20 x,",
+    ]
+    columns = "patient_id,nodule_id,series_uid,x,y,z,frame,prompt_inside,prompt_outside\n"
+    found = read(tmp_path, columns + "\n".join(rows) + "\n")
+    assert [e.code for e in found.exclusions] == ["bad_prompt", "not_a_number"]
+    assert [[click.inside for click in n.clicks] for n in found.nodules] == [[True, True, False], [True], [False]]
+    for nodule in found.nodules:
+        for click in nodule.clicks:
+            assert np.allclose(click.position_mm, (x, y, z))
+
+
 @pytest.mark.parametrize(
     ("text", "split"), [("Train", "train"), ("training", "train"), ("val", "validation"), ("TEST", "test"), ("", None)]
 )

@@ -21,6 +21,7 @@ from lungpipe.geometry import Geometry
 from lungpipe.nodule import Nodule
 from lungpipe.scan.locate import locate
 from lungpipe.store.place import Place
+from lungpipe.store.schemas import SCHEMAS
 from lungpipe.store.tables import make_table, write_table
 from lungpipe.store.volumes import write_mask, write_volume
 from lungpipe.volume import CTVolume, Mask
@@ -200,7 +201,7 @@ def make_workspace(folder, sources):
             who = {"dataset": "d", "intensities": "measured", "patient_id": PATIENT, "series_uid": pseudonym}
             rest = {"nodule_id": name, "segmenter": "otsu", "malignant": None, "split": "", "n_voxels": mask.n_voxels}
             ids = {"codes": "", "mask_id": mask.content_id, "volume_id": f"{volume_id:016x}", "artefact": MADE_BY}
-            rows.append({**who, **numbers, **rest, **ids, "source_sha256": "0" * 64})
+            rows.append({**SCHEMAS["nodules"].example, **who, **numbers, **rest, **ids, "source_sha256": "0" * 64})
     write_table(make_table("nodules", rows), place, "tables/nodules.parquet")
     run = {"plugins": {"segmenters": {"otsu": {"name": "otsu", "version": "7"}}}}
     (folder / "run.json").write_text(json.dumps(run))

@@ -147,7 +147,13 @@ def test_simulated_intensities_are_said(tmp_path, described):
 
 def test_a_run_without_a_benchmark_is_described_without_scores(tmp_path):
     described = json.loads(describe_tables(make_workspace(tmp_path, benchmark=False), SOURCE))
-    assert {one["@id"] for one in described["recordSet"]} == {"series", "exclusions", "nodules", "features"}
+    assert {one["@id"] for one in described["recordSet"]} == {
+        "series",
+        "exclusions",
+        "nodules",
+        "agreement",
+        "features",
+    }
 
 
 def test_the_tables_of_a_run_of_the_pipeline_are_read_through_it(finished):

@@ -14,7 +14,7 @@ from lungpipe.store import ledger
 from lungpipe.store.place import Place
 from lungpipe.store.verify import verify_workspace
 
-TABLES = ("series", "exclusions", "nodules", "features")
+TABLES = ("series", "exclusions", "nodules", "agreement", "features")
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def test_impact_is_what_the_tables_and_the_ledger_say(place, patient, finished):
     found = impact_of(place, patient)
     assert everything(finished[0]) == before
     assert set(found.own) == set(ledger.refs(place, patient))
-    assert len(found.own) == 6  # volume, annotations, two masks, two features
-    assert found.rows == {"series": 1, "nodules": 2, "features": 4, "predictions": 5}
+    assert len(found.own) == 7  # volume, annotations, two masks, their agreement, two features
+    assert found.rows == {"series": 1, "nodules": 2, "agreement": 2, "features": 4, "predictions": 5}
     kinds = sorted(entry.kind for entry in found.cohort)
-    assert kinds == ["configuration"] * 4 + ["report", "run", "scores"] + ["table"] * 4
+    assert kinds == ["configuration"] * 4 + ["report", "run", "scores"] + ["table"] * 5
     own = [
         name
         for name in before

@@ -54,7 +54,7 @@ def make_workspace(
         volumes.append(volume)
         parts += made
     refs = {}
-    for name in ("series", "exclusions", "nodules", "features"):
+    for name in ("series", "exclusions", "nodules", "agreement", "features"):
         path = f"tables/{name}.parquet"
         write_table(make_table(name, rows.get(name, [])), place, path)
         entry = ledger.named(

@@ -60,7 +60,9 @@ def test_nothing_changed(again):
     [
         ({"radiomics": RadiomicsSettings(bin_width_hu=20)}, {"features": 16, "table": 2, "configuration": 4, "scores": 1}),
         ({"radii_mm": (0, 4)}, {"features": 16, "table": 2, "configuration": 2, "scores": 1}),
-        ({"methods": ("otsu", "kmeans", "fcm")}, {"masks": 8, "features": 8, "table": 3, "configuration": 2, "scores": 1}),
+        ({"methods": ("otsu", "kmeans", "fcm")}, {"masks": 8, "agreement": 8, "features": 8, "table": 3, "configuration": 2, "scores": 1}),
+        ({"consensus": ("majority",)}, {"masks": 8, "agreement": 8, "features": 8, "table": 3, "configuration": 2, "scores": 1}),
+        ({"quality": {"min_voxels": 11}}, {"table": 3, "scores": 1}),
         ({"methods": ("otsu",)}, {"table": 3, "scores": 1}),
         ({"evaluation": {"classifiers": ("knn", "logistic")}}, {"configuration": 4, "scores": 1}),
         ({"evaluation": {"seed": 8}}, {"configuration": 4, "scores": 1}),
@@ -73,7 +75,7 @@ def test_one_setting_changed(again, changes, expected):
     assert {kind: n for kind, n in found.items() if kind != "table"} == {
         kind: n for kind, n in expected.items() if kind != "table"
     }
-    assert found.get("table", 0) <= 3
+    assert found.get("table", 0) <= (4 if {"methods", "consensus"} & set(changes) else 3)
 
 
 def test_a_label_reaches_no_mask(again, small_archive):
@@ -121,6 +123,6 @@ def test_what_was_lost_is_made_again(again, finished, lost):
         words = {"part": "nodules.parquet", "mask": "/masks/", "volume": "/ct"}[lost]
         place.remove(next(name for name in entry.outputs if words in name and not name.endswith("zarr.json")))
     found = again()
-    # Rewriting a volume removes the masks that lie beside it.
-    assert found == ({"volume": 1, "masks": 2} if lost == "volume" else {"masks": 1})
+    # Rewriting a volume removes the masks and the map of their agreement that lie beside it.
+    assert found == ({"volume": 1, "masks": 2, "agreement": 1} if lost == "volume" else {"masks": 1})
     pd.testing.assert_frame_equal(before, pd.read_parquet(workspace / "tables" / "features.parquet"))

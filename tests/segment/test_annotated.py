@@ -5,7 +5,7 @@ from lungpipe.errors import SegmentationError
 from lungpipe.geometry import Geometry
 from lungpipe.nodule import Nodule
 from lungpipe.segment.annotated import Annotated, consensus
-from lungpipe.segment.cluster import fcm
+from lungpipe.segment.pins import fcm
 from lungpipe.volume import CTVolume, Mask
 
 FRAME = Geometry((6, 6, 6), (1.0, 1.0, 1.0))

@@ -120,7 +120,13 @@ def test_a_scan_in_a_bucket_is_the_scan_on_a_disk(finished_run, s3):
     process_scan(job, small_run.settings(), str(s3))
     here = {entry.ref: entry.outputs for entry in ledger.records(s3, job.patient_id)}
     assert here == {entry.ref: entry.outputs for entry in ledger.records(disk, job.patient_id)}
-    assert {ref.split("/")[1].split("-")[0] for ref in here} == {"volume", "annotations", "masks", "features"}
+    assert {ref.split("/")[1].split("-")[0] for ref in here} == {
+        "volume",
+        "annotations",
+        "masks",
+        "agreement",
+        "features",
+    }
     before = {name: s3.digest(name) for name in s3.files()}
     process_scan(job, small_run.settings(), str(s3))
     assert {name: s3.digest(name) for name in s3.files()} == before

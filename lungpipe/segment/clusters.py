@@ -1,0 +1,163 @@
+"""Where two classes of HU part: Otsu, k-means, Gaussian mixture and fuzzy c-means on a histogram.
+
+All take the values that occur, ascending, with their counts: what a method finds then depends neither on the order of the
+voxels nor on chance, and costs as much as there are grey levels. Libraries' clusterings take samples one by one (the
+Gaussian mixture of scikit-learn knows no weights), which is why these are written here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from skimage.filters import threshold_otsu
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Steps of mixing between lung and nodule in a voxel of the rim.
+MIXING_STEPS = 9
+#: Smallest standard deviation of a class, HU: a class of one grey level has none.
+MIN_SD_HU = 5.0
+EM_STEPS, EM_TOLERANCE_HU = 200, 1e-3
+
+
+def two_classes_otsu(values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """Threshold of Otsu (1979, doi:10.1109/TSMC.1979.4310076) on 256 bins, as scikit-image computes it from samples.
+
+    Parameters
+    ----------
+    values : ndarray, shape (m,)
+        HU, ascending; two or more.
+    counts : ndarray of int, shape (m,)
+
+    Returns
+    -------
+    float
+        HU; brighter is above.
+    """
+    histogram, edges = np.histogram(values, bins=256, weights=counts)
+    return float(threshold_otsu(hist=(histogram, (edges[:-1] + edges[1:]) / 2)))
+
+
+def two_classes_kmeans(values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """Threshold between the two clusters of the least squares; parameters and result as :func:`two_classes_otsu`.
+
+    Clusters of one variable are intervals (Fisher 1958, doi:10.1080/01621459.1958.10501479), so every split is looked at
+    and the best is the best there is: no starts, no seed. Half way between the two clusters' means.
+    """
+    total, weight = np.cumsum(values * counts), np.cumsum(counts).astype(np.float64)
+    below, above = total[:-1] / weight[:-1], (total[-1] - total[:-1]) / (weight[-1] - weight[:-1])
+    between = weight[:-1] * (weight[-1] - weight[:-1]) * (above - below) ** 2
+    best = int(np.argmax(between))
+    return float((below[best] + above[best]) / 2)
+
+
+def two_classes_fcm(
+    values: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    *,
+    fuzzifier: float = 2.0,
+    tolerance_hu: float = 1e-3,
+    steps: int = 1000,
+) -> float:
+    """Threshold at which two fuzzy c-means clusters have equal membership.
+
+    Bezdek, *Pattern Recognition with Fuzzy Objective Function Algorithms* (1981): memberships
+    ``u_ik = 1 / sum_j (d_ik / d_jk)^(2 / (m - 1))``, centres the means weighted by ``u^m``. Two memberships are equal half
+    way between the centres. It starts from the clusters of k-means.
+
+    Parameters
+    ----------
+    values, counts
+        As in :func:`two_classes_otsu`.
+    fuzzifier : float
+        The exponent m.
+    tolerance_hu : float
+        Stop when no centre moves by more than this, HU.
+    steps : int
+        Stop after this many.
+    """
+    bright = values > two_classes_kmeans(values, counts)
+    centres = np.array([np.average(values[part], weights=counts[part]) for part in (~bright, bright)])
+    for _ in range(steps):
+        distance = np.maximum(np.abs(values[None, :] - centres[:, None]), np.finfo(np.float64).eps)
+        inverse = distance ** (-2.0 / (fuzzifier - 1.0))
+        weight = (inverse / inverse.sum(axis=0)) ** fuzzifier * counts
+        moved = (weight @ values) / weight.sum(axis=1)
+        done = np.abs(moved - centres).max() < tolerance_hu
+        centres = moved
+        if done:
+            break
+    return float(centres.mean())
+
+
+def two_classes_gmm(values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    """Threshold at which a voxel is as likely half nodule or more as it is not, by a mixture with partial volumes.
+
+    Two Gaussians alone share the rim out by their widths: the wider one, the nodule's, takes all of it, and masks come
+    out half as large again. Here voxels between the two are mixtures of both in any proportion alike (Santago and Gage
+    1993, doi:10.1109/42.241885): nine Gaussians whose means and variances lie on the line between the two classes, the
+    inner seven of equal weight. Fitted by expectation maximisation from the clusters of k-means; a voxel is inside where
+    the proportions above one half, with half of the middle one, outweigh the rest.
+
+    Parameters and result as :func:`two_classes_otsu`.
+    """
+    share = np.linspace(0.0, 1.0, MIXING_STEPS)
+    bright = values > two_classes_kmeans(values, counts)
+    means = np.array([np.average(values[part], weights=counts[part]) for part in (~bright, bright)])
+    variances = np.array(
+        [np.average((values[p] - m) ** 2, weights=counts[p]) for p, m in zip((~bright, bright), means, strict=True)]
+    )
+    variances = np.maximum(variances, MIN_SD_HU**2)
+    parts = np.array([0.45, 0.1, 0.45])  # lung, rim, nodule
+    responsibility = np.zeros((MIXING_STEPS, len(values)))
+    for _ in range(EM_STEPS):
+        responsibility = _shares_of(values, share, means, variances, parts)
+        weight = responsibility * counts
+        sums = weight.sum(axis=1)
+        parts = np.array([sums[0], sums[1:-1].sum(), sums[-1]]) / sums.sum()
+        if min(sums[0], sums[-1]) < 1.0:
+            break
+        moved = np.array([weight[0] @ values / sums[0], weight[-1] @ values / sums[-1]])
+        variances = np.array([weight[i] @ (values - m) ** 2 / sums[i] for i, m in zip((0, -1), moved, strict=True)])
+        variances = np.maximum(variances, MIN_SD_HU**2)
+        done = np.abs(moved - means).max() < EM_TOLERANCE_HU
+        means = moved
+        if done or means[1] <= means[0]:
+            break
+    return _boundary(values, responsibility, means)
+
+
+def _shares_of(
+    values: NDArray[np.float64],
+    share: NDArray[np.float64],
+    means: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    parts: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Probability (k, m) of each share of nodule in a voxel of each value."""
+    centre = means[0] + share * (means[1] - means[0])
+    variance = (1 - share) ** 2 * variances[0] + share**2 * variances[1]
+    variance = np.maximum(variance, ((means[1] - means[0]) / (2 * (len(share) - 1))) ** 2 * (share > 0) * (share < 1))
+    prior = np.full(len(share), parts[1] / (len(share) - 2))
+    prior[0], prior[-1] = parts[0], parts[2]
+    log = (
+        np.log(np.maximum(prior, 1e-12))[:, None]
+        - 0.5 * np.log(np.maximum(variance, MIN_SD_HU**2))[:, None]
+        - 0.5 * (values[None, :] - centre[:, None]) ** 2 / np.maximum(variance, MIN_SD_HU**2)[:, None]
+    )
+    probability = np.exp(log - log.max(axis=0))
+    return np.asarray(probability / probability.sum(axis=0))
+
+
+def _boundary(values: NDArray[np.float64], responsibility: NDArray[np.float64], means: NDArray[np.float64]) -> float:
+    """HU between the two means from which a voxel is rather half nodule or more."""
+    half = len(responsibility) // 2
+    nodule = responsibility[half + 1 :].sum(axis=0) + responsibility[half] / 2
+    between = (values >= means[0]) & (values <= means[1])
+    inside = between & (nodule > 0.5)
+    if not inside.any() or means[1] <= means[0]:
+        return float(means.mean())
+    first = int(np.argmax(inside))
+    return float((values[first - 1] + values[first]) / 2) if first else float(values[0])
