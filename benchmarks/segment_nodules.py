@@ -33,6 +33,7 @@ from data_catalog.phantom.plan import plan_patients
 from data_catalog.phantom.scene import simulate
 from lungpipe import plugins
 from lungpipe.dicom.read import to_sitk
+from lungpipe.geometry import Geometry
 from lungpipe.nodule import Nodule
 from lungpipe.store import volumes
 from lungpipe.store.place import Place
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 PAIRS = 6
 SIDE_MM = 64.0
+#: Of a chest CT, (z, y, x); the simulated ones show half a chest and are mirrored to this size.
+SHAPE = (275, 512, 512)
 METHODS = ("otsu", "kmeans", "gmm", "fcm")
 #: Below this the exit status is 1.
 AT_LEAST = 20.0
@@ -55,7 +58,10 @@ def scans(count: int) -> Iterator[tuple[CTVolume, Nodule]]:
     for number, patient in enumerate(plan_patients(match_pairs(read_candidates()), max(count, 2), 7)[:count]):
         scene = simulate(patient, 1.0, 8.0)
         nodule = Nodule("", "", f"n{number}", scene.centres_mm[0], patient.nodules[0].candidate.shape.size_mm)
-        yield CTVolume(scene.hu, patient.grid), nodule
+        more = [(0, max(0, whole - n)) for whole, n in zip(SHAPE, scene.hu.shape, strict=True)]
+        hu = np.pad(scene.hu, more, mode="symmetric")  # as large as a chest CT; only the nodule's surroundings count
+        grid = patient.grid
+        yield CTVolume(hu, Geometry(hu.shape, grid.spacing_mm, grid.origin_mm, grid.direction)), nodule
 
 
 def peer(path: Path, nodule: Nodule, out: Path) -> None:
@@ -89,9 +95,8 @@ def peer_classes(name: str, hu: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(labels == int(hu[labels == 1].mean() > hu[labels == 0].mean()))
 
 
-def ours(place: Place, store: str, nodule: Nodule) -> None:
+def ours(place: Place, store: str, frame: Geometry, nodule: Nodule) -> None:
     """A crop out of the store, four masks into it."""
-    frame = volumes.read_volume(place, store, ((0, 0, 0), (1, 1, 1))).frame
     centre = np.rint(frame.to_index(nodule.centre_mm)).astype(int).tolist()
     low, high = (centre[0], centre[1], centre[2]), (centre[0] + 1, centre[1] + 1, centre[2] + 1)
     crop = volumes.read_volume(place, store, box_around(frame, low, high, SIDE_MM / 2))
@@ -119,8 +124,8 @@ def main() -> None:
             store = f"volumes/{number}.zarr"
             volumes.write_volume(place, store, volume, {})
             if not number:
-                ours(place, store, nodule)  # imports
-            mine.append(timed(ours, place, store, nodule))
+                ours(place, store, volume.frame, nodule)  # imports
+            mine.append(timed(ours, place, store, volume.frame, nodule))
             theirs = timed(peer, path, nodule, Path(folder))
             ratios.append(theirs / mine[-1])
             print(f"{nodule.nodule_id}: {theirs:.1f} s against {mine[-1]:.2f} s, {ratios[-1]:.0f} times")
