@@ -45,7 +45,7 @@ def segment(
 ) -> None:
     """Segment one nodule from its box, or from one point and clicks; prints volume, diameters and what is doubtful.
 
-    Example: lungpipe segment ct.nii.gz --point -86.6,-54.8,-147.1 --out nodule.nii.gz
+    Example: lungpipe segment ct.nii.gz --point=-86.6,-54.8,-147.1 --out nodule.nii.gz
     """
     import numpy as np
 
