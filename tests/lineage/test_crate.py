@@ -20,7 +20,10 @@ from lungpipe.store import ledger
 from lungpipe.store.place import Place
 
 rocrate = pytest.importorskip("rocrate.rocrate", reason="pip install 'lungpipe[provenance]'")
-TABLES = [f"tables/{name}.parquet" for name in ("series", "exclusions", "nodules", "features", "predictions", "scores")]
+TABLES = [
+    f"tables/{name}.parquet"
+    for name in ("series", "exclusions", "nodules", "agreement", "features", "predictions", "scores")
+]
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_variables_of_the_program_are_not_tables(places, monkeypatch):
 @pytest.mark.parametrize("sql", ["SELECT nothing FROM scores", "SELECT * FROM nope", "SELEC 1"])
 def test_a_wrong_question_names_the_views(places, sql):
     with pytest.raises(
-        DatasetError, match="there are the views series, exclusions, nodules, features, predictions, scores"
+        DatasetError, match="there are the views series, exclusions, nodules, agreement, features, predictions, scores"
     ):
         query(sql, places)
 
