@@ -298,7 +298,8 @@ class _Scan:
         if self.reuse(entry):
             return
         rows = self._rows(entry)
-        self.place.remove(f"{self.stages.store}/agreement")
+        for path in (f"agreement/{entry.id}", "agreement/zarr.json"):  # as in store_lung: a damaged group is made anew
+            self.place.remove(f"{self.stages.store}/{path}")
         for nodule in self.located[0]:
             methods = self._by_method(nodule.nodule_id)
             if len(methods) < 2:

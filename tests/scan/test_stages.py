@@ -11,6 +11,7 @@ import small_run
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
+from lungpipe.store.verify import verify_workspace
 
 
 @pytest.fixture
@@ -76,6 +77,12 @@ def test_one_setting_changed(again, changes, expected):
         kind: n for kind, n in expected.items() if kind != "table"
     }
     assert found.get("table", 0) <= (4 if {"methods", "consensus"} & set(changes) else 3)
+
+
+def test_other_methods_leave_what_was_there_whole(again, finished):
+    """After a run with one more method the artefacts of the run before still stand: only gc removes them."""
+    again(methods=("otsu", "kmeans", "fcm"), consensus=("majority",))
+    assert verify_workspace(Place.at(finished[0])) == []
 
 
 def test_a_label_reaches_no_mask(again, small_archive):
