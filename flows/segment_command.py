@@ -89,7 +89,6 @@ def _figures(mask: Mask, volume: CTVolume, nodule: Nodule) -> dict[str, Any]:
     row = {**quality, "n_voxels": mask.n_voxels, "disagreement": float("nan")}
     codes = (*nodule.codes, *codes_of(row, MaskLimits()))
     return {
-        "volume_mm3": mask.volume_mm3,
         "n_voxels": mask.n_voxels,
         **asdict(lengths),
         "size_class": size_class(lengths.axial_mean_mm),

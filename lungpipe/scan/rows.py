@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from lungpipe.errors import CaseError, Exclusion
@@ -81,8 +80,6 @@ class Rows:
                 "y_mm": y,
                 "z_mm": z,
                 "n_voxels": mask.n_voxels,
-                "volume_mm3": mask.volume_mm3,
-                "sphere_diameter_mm": float((6.0 * mask.volume_mm3 / np.pi) ** (1 / 3)),
                 "mean_hu": float(hu.mean()),
                 **asdict(lengths),
                 "size_class": size_class(lengths.axial_mean_mm),

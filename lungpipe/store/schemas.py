@@ -123,7 +123,7 @@ NODULES = Schema(
         Column("sphere_diameter_mm", "float64", "mm", "Diameter of the sphere of that volume", 10.2, _POSITIVE),
         Column("mean_hu", "float64", "HU", "Mean of the voxels of the mask", -154.7),
         Column("axial_long_mm", "float64", "mm", "Longest diameter within one slice", 12.1, _POSITIVE),
-        Column("axial_short_mm", "float64", "mm", "Extent perpendicular to it in that slice", 9.0, _POSITIVE),
+        Column("axial_short_mm", "float64", "mm", "Longest chord perpendicular to it in that slice", 9.0, _POSITIVE),
         Column("axial_mean_mm", "float64", "mm", "Mean of the two", 10.5, _POSITIVE),
         Column("diameter_3d_mm", "float64", "mm", "Longest distance within the mask", 13.0, _POSITIVE),
         Column("size_class", "str", "", "Lung-RADS category that the mean diameter gives a solid nodule", "4A", OneOf(("2", "3", "4A", "4B"))),
