@@ -13,8 +13,10 @@ from lungpipe.dicom.quality import QualitySettings
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.settings import Interpolation
 from lungpipe.segment.steps import Steps
+from lungpipe.segment.verdict import MaskLimits
 
 Positive = Annotated[int, Field(ge=1)]
+_STEPS, _LIMITS = Steps(), MaskLimits()
 
 
 class _Section(BaseModel):
@@ -45,26 +47,26 @@ class QualitySection(_Section):
 class StepsSection(_Section):
     """What all classical segmenters do before and after their method."""
 
-    window_hu: tuple[float, float] = (-1000.0, 400.0)
-    subsolid: Literal["auto", "on", "off"] = "auto"
-    wall: bool = True
-    vessels: bool = True
-    holes: bool = True
-    opening_mm: Annotated[float, Field(ge=0)] = 0.0
-    clip: Literal["box", "lung", "none"] = "box"
+    window_hu: tuple[float, float] = _STEPS.window_hu
+    subsolid: Literal["auto", "on", "off"] = _STEPS.subsolid
+    wall: bool = _STEPS.wall
+    vessels: bool = _STEPS.vessels
+    holes: bool = _STEPS.holes
+    opening_mm: Annotated[float, Field(ge=0)] = _STEPS.opening_mm
+    clip: Literal["box", "lung", "none"] = _STEPS.clip
 
 
 class MaskQualitySection(_Section):
     """What makes a mask doubtful, and what becomes of it by code."""
 
-    min_voxels: Positive = 10
-    min_slices: Positive = 2
-    max_outside_fraction: Annotated[float, Field(ge=0, le=1)] = 0.3
-    max_excess_mm: Annotated[float, Field(ge=0)] = 1.0
-    max_box_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
-    min_thickness_ratio: Annotated[float, Field(ge=0, le=1)] = 0.4
-    plausible_hu: tuple[float, float] = (-800.0, 600.0)
-    max_disagreement: Annotated[float, Field(ge=0, le=1)] = 0.3
+    min_voxels: Positive = _LIMITS.min_voxels
+    min_slices: Positive = _LIMITS.min_slices
+    max_outside_fraction: Annotated[float, Field(ge=0, le=1)] = _LIMITS.max_outside_fraction
+    max_excess_mm: Annotated[float, Field(ge=0)] = _LIMITS.max_excess_mm
+    max_box_fraction: Annotated[float, Field(gt=0, le=1)] = _LIMITS.max_box_fraction
+    min_thickness_ratio: Annotated[float, Field(ge=0, le=1)] = _LIMITS.min_thickness_ratio
+    plausible_hu: tuple[float, float] = _LIMITS.plausible_hu
+    max_disagreement: Annotated[float, Field(ge=0, le=1)] = _LIMITS.max_disagreement
     verdicts: dict[str, Literal["accept", "warn", "exclude"]] = Field(default_factory=dict)
 
 

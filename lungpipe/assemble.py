@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from lungpipe.store import ledger
 from lungpipe.store.tables import conform, make_table, read_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lungpipe.cohort import Plan
     from lungpipe.store.place import Place
@@ -70,6 +71,7 @@ def assemble(
     inputs = {"plan_sha256": plan_digest(plan), "failed": failed}
     volumes = [f"{result.patient_id}/volume-{result.volume_id}" for result in results if result.volume_id]
     sources = {"series": volumes, "agreement": [ref for ref in parts if "/agreement-" in ref]}
+    masks = cache(lambda: _masks(place, parts, limits))
     refs: dict[str, str] = {}
     made: Counter[str] = Counter()
     reused: Counter[str] = Counter()
@@ -86,7 +88,7 @@ def assemble(
         path = f"tables/{name}.parquet"
         standing = ledger.stands(place, entry.ref)
         if standing is None:
-            frame = _table(place, name, plan, results, parts, limits)
+            frame = _table(place, name, plan, results, parts, limits, masks)
             write_table(frame, place, path)
             ledger.replace_older(place, ledger.record(place, entry, [path]))
             made["table"] += 1
@@ -103,26 +105,29 @@ def _table(
     results: Sequence[ScanResult],
     parts: Sequence[str],
     limits: MaskLimits,
+    masks: Callable[[], pd.DataFrame],
 ) -> pd.DataFrame:
+    """Rows of one table; ``masks`` gives the judged ones, and is asked only where they count."""
     if name == "series":
         volume_of = {r.series_uid: r.volume_id for r in results}
         return make_table(
             name, [{**row, "volume_id": volume_of.get(row["series_uid"], "")} for row in plan.series_rows]
         )
+    if name == "nodules":
+        return _labelled(plan, masks())
     rows = gather_parts(place, parts, name)
-    if not parts:
-        masks = make_table("nodules", [])
-    else:
-        masks = judged(gather_parts(place, parts, "nodules"), gather_parts(place, parts, "agreement"), limits)
     if name == "exclusions":
         kind = {job.series_uid: job.intensities for job in plan.jobs}
         early: list[dict[str, Any]] = [*plan.exclusions]
         early += [{**asdict(r.exclusion), "intensities": kind[r.series_uid]} for r in results if r.exclusion]
-        early += excluded_masks(masks, limits)
+        early += excluded_masks(masks(), limits)
         return conform(name, pd.concat([make_table(name, early), rows], ignore_index=True))
-    if name == "agreement":
-        return rows
-    return _labelled(plan, masks) if name == "nodules" else without_excluded(rows, masks)
+    return without_excluded(rows, masks()) if name == "features" else rows
+
+
+def _masks(place: Place, parts: Sequence[str], limits: MaskLimits) -> pd.DataFrame:
+    """Rows of nodules with codes and verdicts."""
+    return judged(gather_parts(place, parts, "nodules"), gather_parts(place, parts, "agreement"), limits)
 
 
 def _labelled(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from lungpipe.dicom import read
 from lungpipe.errors import DicomError, RegionError
 from lungpipe.frame.readings import DECLARED, candidates, takes_part
 from lungpipe.region.lung import lung_mask
-from lungpipe.segment.roi import WINDOW_HU
+from lungpipe.segment.steps import WINDOW_HU
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from lungpipe import plugins
@@ -128,27 +128,34 @@ def segmenters_of(
     PluginError
         If one is not installed.
     DatasetError
-        If a parameter is not one of its segmenter's.
+        If a parameter is not one of its segmenter's, or of another kind.
     """
     if unused := sorted(set(parameters) - set(methods)):
         raise DatasetError(f"segment.parameters.{unused[0]}: {unused[0]!r} is not among segment.methods")
     made: dict[str, Segmenter] = {}
     for name in methods:
         plugin = plugins.find("segmenters", prefix + name)
-        known = [item.name for item in fields(plugin) if item.init]
+        defaults = {item.name: item.default for item in fields(plugin) if item.init}
         given = dict(parameters.get(name, {}))
-        for key in given:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}"
-                raise DatasetError(f"segment.parameters.{name}: no parameter {key!r}; {advice}")
-        if "steps" in known:
-            given["steps"] = replace(steps, **given.get("steps", {}))
-        try:
-            made[name] = plugin(**given)
-        except TypeError as error:
-            raise DatasetError(f"segment.parameters.{name}: {error}") from error
+        _check_parameters(name, given, {key: value for key, value in defaults.items() if key != "steps"})
+        if "steps" in defaults:
+            given["steps"] = steps
+        made[name] = plugin(**given)
     return made
+
+
+def _check_parameters(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse parameters that a segmenter does not have, or whose value is of another kind than its default."""
+    for key, value in given.items():
+        where = f"segment.parameters.{name}"
+        if key not in defaults:
+            close = difflib.get_close_matches(key, defaults, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(defaults) or 'none'}"
+            raise DatasetError(f"{where}: no parameter {key!r}; {advice}")
+        kind = type(defaults[key])
+        whole = kind is float and type(value) is int
+        if defaults[key] is not MISSING and not whole and type(value) is not kind:
+            raise DatasetError(f"{where}.{key}: expected a value like {defaults[key]!r}, found {value!r}")
 
 
 def _consensus(names: tuple[str, ...], methods: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from lungpipe.errors import SegmentationError
 from lungpipe.segment import steps as common
 from lungpipe.segment.correct import corrected
 from lungpipe.segment.orient import canonical_turn
-from lungpipe.segment.prompt import kept_box, prompt_for, with_extent
+from lungpipe.segment.prompt import prompt_for, with_extent
+from lungpipe.segment.roi import nodule_box
 from lungpipe.segment.steps import Steps
 from lungpipe.volume import PADDING_HU, CTVolume, Mask, box_around
 
@@ -93,7 +94,7 @@ class ClassicalSegmenter(ABC):
         crop = prompt.crop
         allowed = np.ones(crop.shape, dtype=np.bool_)
         if not free:
-            low, high = kept_box(volume.frame, nodule, self.keep_margin_mm)
+            low, high = box_around(volume.frame, *nodule_box(volume.frame, nodule), self.keep_margin_mm)
             kept = Mask(np.ones(np.subtract(high, low), dtype=np.bool_), volume.frame, low)
             allowed = kept.within(crop.start, crop.stop).voxels | prompt.seed
         tissue = _tissue(crop)

@@ -10,7 +10,7 @@ import numpy as np
 from lungpipe.errors import AnnotationError
 from lungpipe.nodule import Click
 from lungpipe.segment.prompt_rays import found_extent
-from lungpipe.segment.roi import SEED_BOX_MM, nodule_box
+from lungpipe.segment.roi import SEED_BOX_MM, ball_at, nodule_box
 from lungpipe.volume import PADDING_HU, CTVolume, box_around
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lungpipe.geometry import Geometry, IndexTriple, Triple
+    from lungpipe.geometry import IndexTriple, Triple
     from lungpipe.nodule import Nodule
 
 #: Half the side of the part of the image, mm, in which a nodule annotated by a point alone is looked for.
@@ -132,20 +132,6 @@ def clicked(crop: CTVolume, points_mm: Sequence[Triple]) -> NDArray[np.bool_]:
     for point_mm in points_mm:
         hit |= ball_at(crop, point_mm, CLICK_MM)
     return hit
-
-
-def ball_at(crop: CTVolume, centre_mm: Triple, radius_mm: float) -> NDArray[np.bool_]:
-    """Voxels (z, y, x) of a crop within a distance of an LPS point (x, y, z), at least the nearest."""
-    centre = crop.frame.to_index(centre_mm) - np.asarray(crop.start)
-    axes = [(np.arange(n) - c) * s for n, c, s in zip(crop.shape, centre, crop.frame.spacing_mm, strict=True)]
-    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
-    distance_mm = np.sqrt(z**2 + y**2 + x**2)
-    return np.asarray(distance_mm <= max(radius_mm, float(distance_mm.min()) + 1e-6))
-
-
-def kept_box(frame: Geometry, nodule: Nodule, margin_mm: float) -> tuple[IndexTriple, IndexTriple]:
-    """Half-open box (frame indices) that a mask may fill: the annotated box and a margin."""
-    return box_around(frame, *nodule_box(frame, nodule), margin_mm)
 
 
 def _triple(values: NDArray[np.generic]) -> IndexTriple:

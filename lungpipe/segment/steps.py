@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from lungpipe.geometry import Triple
 
+#: HU are clipped to this window, so that metal or bone does not form a class of its own.
+WINDOW_HU = (-1000.0, 400.0)
 #: Darker than this is aerated lung, HU.
 LUNG_HU = -500.0
 #: Wall separation closes the lung over dents as deep as a ball of this share of the box's longest side fits in.
@@ -57,7 +59,7 @@ class Steps:
         Keep the mask to the box and a margin; also to the closed lung; or to neither.
     """
 
-    window_hu: tuple[float, float] = (-1000.0, 400.0)
+    window_hu: tuple[float, float] = WINDOW_HU
     subsolid: Literal["auto", "on", "off"] = "auto"
     wall: bool = True
     vessels: bool = True

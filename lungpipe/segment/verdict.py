@@ -79,7 +79,7 @@ class MaskLimits:
     min_thickness_ratio: float = 0.4
     plausible_hu: tuple[float, float] = (-800.0, 600.0)
     max_disagreement: float = 0.3
-    verdicts: Mapping[str, str] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for code, given in self.verdicts.items():
@@ -119,5 +119,6 @@ def codes_of(row: Mapping[str, Any], limits: MaskLimits) -> tuple[str, ...]:
 
 def verdict_of(codes: Iterable[str], limits: MaskLimits) -> Verdict:
     """The worst verdict of some codes; codes that are not of masks (an annotation's) count as warnings."""
-    given = [limits.verdicts.get(code) or (CODES[code].verdict if code in CODES else "warn") for code in codes]
-    return max((VERDICTS[VERDICTS.index(v)] for v in given if v in VERDICTS), key=VERDICTS.index, default="accept")
+    usual: dict[str, Verdict] = {code: known.verdict for code, known in CODES.items()}
+    given = [limits.verdicts.get(code, usual.get(code, "warn")) for code in codes]
+    return max(given, key=VERDICTS.index, default="accept")

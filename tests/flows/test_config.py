@@ -35,6 +35,12 @@ def test_overrides_are_typed(tmp_path):
     [
         (MINIMAL + "[regions]\nradius_mm = [2]\n", r"unknown key 'regions.radius_mm'; did you mean 'radii_mm'"),
         (MINIMAL + "[region]\nradii_mm = [2]\n", r"unknown key 'region'; did you mean 'regions'"),
+        (MINIMAL + "[segment.steps]\nhole = true\n", r"unknown key 'segment.steps.hole'; did you mean 'holes'"),
+        (
+            MINIMAL + "[segment.quality]\nmin_voxel = 3\n",
+            r"unknown key 'segment.quality.min_voxel'; did you mean 'min_voxels'",
+        ),
+        (MINIMAL + '[segment.quality.verdicts]\nleaks = "drop"\n', "segment.quality.verdicts.leaks"),
         (MINIMAL + "[run]\nzzz = 1\n", r"unknown key 'run.zzz'; known here: workers"),
         (MINIMAL + "[regions]\nradii_mm = [-2]\n", "radii_mm"),
         (MINIMAL + "[benchmark]\nouter_folds = 1\n", "outer_folds"),
