@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lungpipe.volume import CTVolume, Mask
 
 #: The method that ``segment`` uses unless told otherwise.
-DEFAULT_METHOD = "gmm"
+DEFAULT_METHOD = "connected_threshold"
 
 
 def segment(

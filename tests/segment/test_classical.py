@@ -15,12 +15,20 @@ from lungpipe.errors import AnnotationError, SegmentationError
 from lungpipe.geometry import Geometry
 from lungpipe.nodule import Click, Nodule
 from lungpipe.segment.agreement import dice
+from lungpipe.segment.boundary import (
+    ConfidenceConnected,
+    ConnectedThreshold,
+    MorphologicalSnake,
+    RandomWalker,
+    SaliencyContour,
+)
 from lungpipe.segment.cluster import FuzzyCMeans, GaussianMixtureClusters, KMeansClusters, Otsu
 from lungpipe.segment.prompt import with_extent
 from lungpipe.segment.steps import Steps, opened
 from lungpipe.volume import CTVolume, Mask
 
-METHODS = [Otsu, KMeansClusters, GaussianMixtureClusters, FuzzyCMeans]
+CLUSTERS = [Otsu, KMeansClusters, GaussianMixtureClusters, FuzzyCMeans]
+METHODS = [*CLUSTERS, ConnectedThreshold, ConfidenceConnected, RandomWalker, SaliencyContour, MorphologicalSnake]
 SPACING = (2.0, 0.75, 0.75)
 SHAPE = (24, 64, 64)
 
@@ -68,7 +76,7 @@ def overlap_or_nothing(segmenter, volume, nodule, truth):
         return 0.0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLUSTERS)
 def test_ground_glass_takes_the_lower_threshold(method):
     """A ball of -600 HU with a vessel beside it in the box is found whole; without the step it is not."""
     volume, nodule, truth = scene(inside_hu=-600.0, radius_mm=7.0)

@@ -83,3 +83,29 @@ def test_a_shift_of_all_hu_shifts_the_threshold(method, seed, shift):
     threshold = method(values, counts)
     assert -800 < threshold < -100
     assert method(values + shift, counts) - shift == pytest.approx(threshold, abs=0.6)
+
+
+@pytest.mark.parametrize("method", [two_classes_kmeans, two_classes_gmm, two_classes_fcm])
+@pytest.mark.parametrize(
+    ("values", "counts", "between"),
+    [
+        ([-850.0, 20.0], [5, 5], (-850.0, 20.0)),
+        ([-850.0, 20.0], [1, 100_000], (-850.0, 20.0)),
+        ([-850.0, -849.0, 400.0], [1000, 1000, 1], (-849.0, 400.0)),
+    ],
+    ids=["two values", "one voxel of lung", "one voxel of nodule"],
+)
+def test_a_class_of_one_value_does_not_collapse(method, values, counts, between):
+    """The threshold lies between the two groups, however few voxels or grey levels one of them has."""
+    low, high = between
+    assert low < method(np.asarray(values), np.asarray(counts)) < high
+
+
+@pytest.mark.parametrize(("radius", "hu"), [(6, 20.0), (10, -600.0)])
+def test_gmm_keeps_the_volume_of_small_balls_and_ground_glass(radius, hu):
+    """A blurred ball of 12 voxels across, and one of ground glass, keep their volume within a tenth."""
+    z, y, x = np.meshgrid(*[np.arange(48) - 23.5] * 3, indexing="ij")
+    ball = (z**2 + y**2 + x**2 <= radius**2).astype(np.float64)
+    image = -850 + (hu + 850) * ndimage.gaussian_filter(ball, 1.0) + np.random.default_rng(0).normal(0, 20, ball.shape)
+    samples = np.rint(image).ravel()
+    assert np.count_nonzero(samples > two_classes_gmm(*histogram(samples))) == pytest.approx(ball.sum(), rel=0.1)
