@@ -39,7 +39,7 @@ def segment(
     method: Annotated[str, typer.Option(help="Segmenter plug-in (`lungpipe segmenters`).")] = DEFAULT_METHOD,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A key of [segment.steps], such as clip=lung; repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="A step of segment.steps, such as clip=lung; repeatable."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")] = False,
 ) -> None:

@@ -13,7 +13,10 @@ from lungpipe.dicom.pseudonymise import KEY_VARIABLE, key_path
 from lungpipe.store.record import package_versions
 
 #: What an extra brings, and how to install it.
-_OPTIONAL = {"torch": "learned models: pip install 'lungpipe[deep]'"}
+_OPTIONAL = {
+    "torch": "learned models: pip install 'lungpipe[deep]'",
+    "monai": "surface distances of evaluate-masks: pip install 'lungpipe[surfaces]'",
+}
 
 
 def examine() -> dict[str, Any]:
