@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 #: Steps of mixing between lung and nodule in a voxel of the rim.
 MIXING_STEPS = 9
+SHARES = np.linspace(0.0, 1.0, MIXING_STEPS)
 #: Smallest standard deviation of a class, HU: a class of one grey level has none.
 MIN_SD_HU = 5.0
-EM_STEPS, EM_TOLERANCE_HU = 200, 1e-3
+#: Bins of the histogram that the mixture is fitted to: in a window of 1,400 HU a few HU each, less than noise.
+BINS = 256
+EM_STEPS, EM_TOLERANCE_HU = 200, 1e-2
 
 
 def two_classes_otsu(values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
@@ -103,50 +106,62 @@ def two_classes_gmm(values: NDArray[np.float64], counts: NDArray[np.int64]) -> f
 
     Parameters and result as :func:`two_classes_otsu`.
     """
-    share = np.linspace(0.0, 1.0, MIXING_STEPS)
-    bright = values > two_classes_kmeans(values, counts)
-    means = np.array([np.average(values[part], weights=counts[part]) for part in (~bright, bright)])
+    origin = float(np.average(values, weights=counts))
+    powers, weights = _powers(*_binned(values - origin, counts))
+    centred = powers[1]
+    bright = centred > two_classes_kmeans(centred, weights)
+    means = np.array([np.average(centred[part], weights=weights[part]) for part in (~bright, bright)])
     variances = np.array(
-        [np.average((values[p] - m) ** 2, weights=counts[p]) for p, m in zip((~bright, bright), means, strict=True)]
+        [np.average((centred[p] - m) ** 2, weights=weights[p]) for p, m in zip((~bright, bright), means, strict=True)]
     )
     variances = np.maximum(variances, MIN_SD_HU**2)
     parts = np.array([0.45, 0.1, 0.45])  # lung, rim, nodule
-    responsibility = np.zeros((MIXING_STEPS, len(values)))
     for _ in range(EM_STEPS):
-        responsibility = _shares_of(values, share, means, variances, parts)
-        weight = responsibility * counts
-        sums = weight.sum(axis=1)
+        moments = (_shares_of(powers, means, variances, parts) * weights) @ powers.T  # (k, 3): of order 0, 1 and 2
+        sums = moments[:, 0]
         parts = np.array([sums[0], sums[1:-1].sum(), sums[-1]]) / sums.sum()
         if min(sums[0], sums[-1]) < 1.0:
             break
-        moved = np.array([weight[0] @ values / sums[0], weight[-1] @ values / sums[-1]])
-        variances = np.array([weight[i] @ (values - m) ** 2 / sums[i] for i, m in zip((0, -1), moved, strict=True)])
-        variances = np.maximum(variances, MIN_SD_HU**2)
+        moved = moments[[0, -1], 1] / sums[[0, -1]]
+        variances = np.maximum(moments[[0, -1], 2] / sums[[0, -1]] - moved**2, MIN_SD_HU**2)
         done = np.abs(moved - means).max() < EM_TOLERANCE_HU
         means = moved
         if done or means[1] <= means[0]:
             break
-    return _boundary(values, responsibility, means)
+    every, _ = _powers(values - origin, counts)
+    return origin + _boundary(every[1], _shares_of(every, means, variances, parts), means)
+
+
+def _powers(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Values (m,) to the powers 0, 1 and 2 (3, m), with their counts."""
+    return np.stack([np.ones_like(values), values, values**2]), counts
+
+
+def _binned(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """A histogram of at most :data:`BINS` bins, each with the mean of the values in it: a fit of fewer terms."""
+    if len(values) <= BINS:
+        return values, counts
+    place = np.minimum(((values - values[0]) * (BINS / (values[-1] - values[0]))).astype(np.int64), BINS - 1)
+    total, weighted = np.bincount(place, counts, BINS), np.bincount(place, counts * values, BINS)
+    held = total > 0
+    return weighted[held] / total[held], total[held].astype(np.int64)
 
 
 def _shares_of(
-    values: NDArray[np.float64],
-    share: NDArray[np.float64],
+    powers: NDArray[np.float64],
     means: NDArray[np.float64],
     variances: NDArray[np.float64],
     parts: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Probability (k, m) of each share of nodule in a voxel of each value."""
-    centre = means[0] + share * (means[1] - means[0])
-    variance = (1 - share) ** 2 * variances[0] + share**2 * variances[1]
-    variance = np.maximum(variance, ((means[1] - means[0]) / (2 * (len(share) - 1))) ** 2 * (share > 0) * (share < 1))
-    prior = np.full(len(share), parts[1] / (len(share) - 2))
+    """Probability (k, m) of each share of nodule in a voxel of each value; ``powers`` are those of the values (3, m)."""
+    centre = means[0] + SHARES * (means[1] - means[0])
+    variance = (1 - SHARES) ** 2 * variances[0] + SHARES**2 * variances[1]
+    variance[1:-1] = np.maximum(variance[1:-1], ((means[1] - means[0]) / (2 * (MIXING_STEPS - 1))) ** 2)
+    variance = np.maximum(variance, MIN_SD_HU**2)
+    prior = np.full(MIXING_STEPS, parts[1] / (MIXING_STEPS - 2))
     prior[0], prior[-1] = parts[0], parts[2]
-    log = (
-        np.log(np.maximum(prior, 1e-12))[:, None]
-        - 0.5 * np.log(np.maximum(variance, MIN_SD_HU**2))[:, None]
-        - 0.5 * (values[None, :] - centre[:, None]) ** 2 / np.maximum(variance, MIN_SD_HU**2)[:, None]
-    )
+    constant = np.log(np.maximum(prior, 1e-12)) - 0.5 * np.log(variance) - 0.5 * centre**2 / variance
+    log = np.stack([constant, centre / variance, -0.5 / variance], axis=1) @ powers
     probability = np.exp(log - log.max(axis=0))
     return np.asarray(probability / probability.sum(axis=0))
 

@@ -137,10 +137,13 @@ class Place:
         content: bytes = self._ask("cat_file", name)
         return content
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all; an older one of that name is replaced."""
+    def write(self, name: str, content: bytes, *, synced: bool = True) -> None:
+        """Write a file, whole or not at all; an older one of that name is replaced.
+
+        Where it is not ``synced``, the operating system chooses when it reaches the disk, as with what zarr writes.
+        """
         if self.local is not None:
-            write_atomically(self.path(name), content)
+            write_atomically(self.path(name), content, synced=synced)
         else:
             self._ask("pipe_file", name, content)
 
@@ -251,12 +254,13 @@ def _inside(name: str) -> str:
     return "" if path == PurePosixPath() else path.as_posix()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None:
     """Write a file under a temporary name in the same folder, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as stream:
         stream.write(content)
         stream.flush()
-        os.fsync(stream.fileno())
+        if synced:
+            os.fsync(stream.fileno())
     temporary.replace(path)

@@ -7,12 +7,15 @@ so that damage raises instead of becoming HU. ``docs/store.md`` has the measurem
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
 from lungpipe.errors import GeometryError, StoreError
 from lungpipe.geometry import Geometry
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from zarr.core.buffer import Buffer
 
     from lungpipe.geometry import IndexTriple
     from lungpipe.store.place import Place
@@ -131,14 +135,13 @@ def write_mask(place: Place, name: str, path: str, mask: Mask, attributes: dict[
     """
     tight = mask.trimmed()
     with _whole("volume"):
-        group = zarr.open_group(place.zarr(name), mode="r+")
-        frame = _geometry(dict(group.attrs))
+        frame = _geometry(json.loads(place.read(f"{name}/zarr.json"))["attributes"])
     if frame != mask.frame:
         raise GeometryError(
             f"the mask is not on its volume's grid: {mask.frame.mismatch(frame, 0.0) or 'directions differ'}"
         )
     about = {**(attributes or {}), "start": [int(v) for v in tight.start], "content_id": tight.content_id}
-    _write(group, path, tight.voxels.astype(np.uint8), ABSENT_IN_MASK, about)
+    _write_beside(place, name, path, tight.voxels.astype(np.uint8), about)
 
 
 def write_counts(
@@ -156,9 +159,7 @@ def write_counts(
     attributes : dict
         What describes it; ``start`` is added.
     """
-    with _whole("volume"):
-        group = zarr.open_group(place.zarr(name), mode="r+")
-    _write(group, path, counts, ABSENT_IN_MASK, {**attributes, "start": [int(v) for v in start]})
+    _write_beside(place, name, path, counts, {**attributes, "start": [int(v) for v in start]})
 
 
 def read_mask(place: Place, name: str, path: str) -> Mask:
@@ -178,6 +179,19 @@ def read_mask(place: Place, name: str, path: str) -> Mask:
         if voxels.max() > 1:
             raise FileNotFoundError
         return Mask(voxels.astype(np.bool_), frame, (z, y, x))
+
+
+def _write_beside(place: Place, name: str, path: str, voxels: NDArray[np.uint8], attributes: dict[str, Any]) -> None:
+    """Write a crop beside its volume: made in memory, for a small array costs zarr a dozen trips to the disk."""
+    files: dict[str, Buffer] = {}
+    _write(zarr.create_group(MemoryStore(files), zarr_format=3), "crop", voxels, ABSENT_IN_MASK, attributes)
+    place.remove(f"{name}/{path}")
+    for file, content in files.items():
+        if file.startswith("crop/"):
+            place.write(f"{name}/{path}/{file.removeprefix('crop/')}", content.to_bytes(), synced=False)
+    for parent in PurePosixPath(path).parents[:-1]:
+        if not place.exists(f"{name}/{parent}/zarr.json"):
+            place.write(f"{name}/{parent}/zarr.json", files["zarr.json"].to_bytes(), synced=False)
 
 
 def _write(group: zarr.Group, path: str, voxels: NDArray[Any], absent: int, attributes: dict[str, Any]) -> None:
