@@ -18,7 +18,7 @@ install: $(VENV)/installed ## make .venv with lungpipe and all extras
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,s3,provenance,surfaces,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,s3,provenance,surfaces,onnx,dev]'
 	touch $@
 
 $(VENV)/demo-installed: pyproject.toml constraints.txt

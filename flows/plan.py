@@ -16,6 +16,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.learn.evaluation import Evaluation
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.scan import ScanSettings, settings_from
+from lungpipe.scan.settings import here_only
 from tasks.progress import say
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
             config.features.filters,
         ),
     )
+    for name, segmenter in settings.segmenters.items():
+        limit_s = getattr(segmenter, "time_limit_s", 0.0)
+        if limit_s >= config.run.scan_timeout_s:
+            raise DatasetError(
+                f"segment.parameters.{name}: time_limit_s is {limit_s:g} s, and run.scan_timeout_s of "
+                f"{config.run.scan_timeout_s:g} s would end the whole scan before that; raise run.scan_timeout_s above it"
+            )
     for name in config.benchmark.classifiers if config.benchmark else ():
         plugins.find("classifiers", name)
     config.quality.settings()
@@ -110,5 +118,8 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     for key in ("dicom", "annotations"):
         if recipe["cohort"][key]:
             recipe["cohort"][key] = "(path not recorded; see inputs)"
+    for name, given in recipe["segment"]["parameters"].items():
+        for key in here_only(plugins.find("segmenters", name)) & given.keys():
+            given[key] = "(path not recorded; see the version and weights of the segmenter)"
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
     return recipe

@@ -15,6 +15,7 @@ from lungpipe.store.record import package_versions
 #: What an extra brings, and how to install it.
 _OPTIONAL = {
     "torch": "learned models: pip install 'lungpipe[deep]'",
+    "onnxruntime": "networks as ONNX files: pip install 'lungpipe[onnx]'",
     "monai": "surface distances of evaluate-masks: pip install 'lungpipe[surfaces]'",
 }
 

@@ -72,7 +72,14 @@ class ScanSettings:
 
 
 def _plugin(plugin: Any) -> dict[str, Any]:
-    return {"name": plugin.name, "version": plugin.version, "parameters": asdict(plugin)}
+    hidden = here_only(plugin)
+    parameters = {key: value for key, value in asdict(plugin).items() if key not in hidden}
+    return {"name": plugin.name, "version": plugin.version, "parameters": parameters}
+
+
+def here_only(plugin: Any) -> frozenset[str]:
+    """Parameters of a plug-in that belong to a machine (paths, programs), and are left out of every record."""
+    return frozenset(item.name for item in fields(plugin) if not item.metadata.get("recorded", True))
 
 
 def settings_from(
@@ -153,8 +160,8 @@ def _check_parameters(name: str, given: Mapping[str, Any], defaults: Mapping[str
             advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(defaults) or 'none'}"
             raise DatasetError(f"{where}: no parameter {key!r}; {advice}")
         kind = type(defaults[key])
-        whole = kind is float and type(value) is int
-        if defaults[key] is not MISSING and not whole and type(value) is not kind:
+        fits = type(value) is kind or (kind, type(value)) in {(float, int), (tuple, list)}
+        if defaults[key] is not MISSING and not fits:
             raise DatasetError(f"{where}.{key}: expected a value like {defaults[key]!r}, found {value!r}")
 
 

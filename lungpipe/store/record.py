@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lungpipe.store.place import Place
 
 #: Distributions beyond the requirements whose versions can change a number.
-OPTIONAL = ("torch", "monai")
+OPTIONAL = ("torch", "monai", "onnxruntime")
 
 
 def package_versions() -> dict[str, str]:
