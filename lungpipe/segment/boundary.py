@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectedThreshold(ClassicalSegmenter):
+class BoundarySegmenter(ClassicalSegmenter):
+    """One that compares the nodule with what surrounds its box, and so sees more of it."""
+
+    learn_margin_mm: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedThreshold(BoundarySegmenter):
     """Plug-in ``connected_threshold``; see :func:`lungpipe.segment.grow.connected_threshold`.
 
     Parameters
@@ -29,18 +36,15 @@ class ConnectedThreshold(ClassicalSegmenter):
     """
 
     name = "connected_threshold"
-    learn_margin_mm: float = 8.0
     level: float = 0.5
 
     def inside(self, view: View) -> NDArray[np.bool_]:
         """Voxels connected with the seed above the level."""
-        return connected_threshold(
-            view.hu, view.tissue, view.spacing_mm, view.seed, view.box, view.outside, level=self.level
-        )
+        return connected_threshold(view, level=self.level)
 
 
 @dataclass(frozen=True, slots=True)
-class ConfidenceConnected(ClassicalSegmenter):
+class ConfidenceConnected(BoundarySegmenter):
     """Plug-in ``confidence_connected``; see :func:`lungpipe.segment.grow.confidence_connected`.
 
     Parameters
@@ -50,18 +54,15 @@ class ConfidenceConnected(ClassicalSegmenter):
     """
 
     name = "confidence_connected"
-    learn_margin_mm: float = 8.0
     multiplier: float = 3.0
 
     def inside(self, view: View) -> NDArray[np.bool_]:
         """Voxels that growth from the seed reaches."""
-        return confidence_connected(
-            view.hu, view.tissue, view.spacing_mm, view.seed, view.box, view.outside, multiplier=self.multiplier
-        )
+        return confidence_connected(view, multiplier=self.multiplier)
 
 
 @dataclass(frozen=True, slots=True)
-class RandomWalker(ClassicalSegmenter):
+class RandomWalker(BoundarySegmenter):
     """Plug-in ``random_walker``; see :func:`lungpipe.segment.walker.random_walker`.
 
     Parameters
@@ -71,16 +72,15 @@ class RandomWalker(ClassicalSegmenter):
     """
 
     name = "random_walker"
-    learn_margin_mm: float = 8.0
     beta: float = 50.0
 
     def inside(self, view: View) -> NDArray[np.bool_]:
         """Voxels from which a walk meets the seed first."""
-        return random_walker(view.hu, view.tissue, view.spacing_mm, view.seed, view.box, view.outside, beta=self.beta)
+        return random_walker(view, beta=self.beta)
 
 
 @dataclass(frozen=True, slots=True)
-class SaliencyContour(ClassicalSegmenter):
+class SaliencyContour(BoundarySegmenter):
     """Plug-in ``saliency_contour``; see :func:`lungpipe.segment.contour.saliency_contour`.
 
     Parameters
@@ -90,24 +90,15 @@ class SaliencyContour(ClassicalSegmenter):
     """
 
     name = "saliency_contour"
-    learn_margin_mm: float = 8.0
     saliency_weight: float = 0.3
 
     def inside(self, view: View) -> NDArray[np.bool_]:
         """Voxels within the contour at rest."""
-        return saliency_contour(
-            view.hu,
-            view.tissue,
-            view.spacing_mm,
-            view.seed,
-            view.box,
-            view.outside,
-            saliency_weight=self.saliency_weight,
-        )
+        return saliency_contour(view, saliency_weight=self.saliency_weight)
 
 
 @dataclass(frozen=True, slots=True)
-class MorphologicalSnake(ClassicalSegmenter):
+class MorphologicalSnake(BoundarySegmenter):
     """Plug-in ``morphological_snake``; see :func:`lungpipe.segment.snakes.morphological_snake`.
 
     Parameters
@@ -117,11 +108,8 @@ class MorphologicalSnake(ClassicalSegmenter):
     """
 
     name = "morphological_snake"
-    learn_margin_mm: float = 8.0
     smoothing: int = 1
 
     def inside(self, view: View) -> NDArray[np.bool_]:
         """Voxels within the snake at rest."""
-        return morphological_snake(
-            view.hu, view.tissue, view.spacing_mm, view.seed, view.box, view.outside, smoothing=self.smoothing
-        )
+        return morphological_snake(view, smoothing=self.smoothing)

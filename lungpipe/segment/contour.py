@@ -16,12 +16,13 @@ import numpy as np
 from scipy import ndimage
 
 from lungpipe.errors import SegmentationError
-from lungpipe.segment.grow import contrast_hu, near
+from lungpipe.segment.grow import contrast_shares, near
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lungpipe.geometry import Triple
+    from lungpipe.segment.classical import View
 
 #: Saliency: standard deviation of the centre, mm, and sides of the surrounds in sides of the box.
 CENTRE_MM, SURROUND_SIDES = 0.5, (1.0, 2.0)
@@ -36,12 +37,7 @@ STILL_STEPS = 3
 
 
 def saliency_contour(
-    hu: NDArray[np.float64],
-    tissue: NDArray[np.bool_],
-    spacing_mm: Triple,
-    seed: NDArray[np.bool_],
-    box: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
+    view: View,
     *,
     window_mm: float = 3.0,
     smoothing_mm: float = 0.4,
@@ -58,13 +54,7 @@ def saliency_contour(
 
     Parameters
     ----------
-    hu : ndarray of float64, shape (z, y, x)
-    tissue : ndarray of bool, shape (z, y, x)
-        False for scanner padding.
-    spacing_mm : tuple of float
-        Along (z, y, x).
-    seed, box, outside : ndarray of bool, shape (z, y, x)
-        Surely inside; the annotated box; surely outside.
+    view : View
     window_mm : float
         Standard deviation of the window of the local means.
     smoothing_mm : float
@@ -87,21 +77,20 @@ def saliency_contour(
     SegmentationError
         As :func:`lungpipe.segment.grow.contrast_hu` and :func:`refuse_no_boundary`.
     """
-    around_hu, nodule_hu = contrast_hu(hu, tissue, seed, box, outside)
-    share = np.clip((hu - around_hu) / (nodule_hu - around_hu), 0.0, 1.0)
-    salient = saliency(share, tissue, spacing_mm, box)
-    room = near(box, spacing_mm, margin_mm) & tissue & ~outside
-    fixed = seed & tissue & ~outside
-    level = np.where((start_ellipsoid(box, START_SHARE) & room) | fixed, 1.0, -1.0)
+    share = contrast_shares(view)
+    salient = saliency(share, view.tissue, view.spacing_mm, view.box)
+    room = near(view.box, view.spacing_mm, margin_mm) & view.tissue & ~view.outside
+    fixed = view.seed & view.tissue & ~view.outside
+    level = np.where((start_ellipsoid(view.box, START_SHARE) & room) | fixed, 1.0, -1.0)
     inside, still = level > 0, 0
-    weight = tissue.astype(np.float64)
-    sums = _blurred(weight, spacing_mm, window_mm), _blurred(weight * share, spacing_mm, window_mm)
+    weight = view.tissue.astype(np.float64)
+    sums = _blurred(weight, view.spacing_mm, window_mm), _blurred(weight * share, view.spacing_mm, window_mm)
     for _ in range(iterations):
         if not np.any(room & ~inside):
             break
-        force = (1.0 - saliency_weight) * _local_force(inside, share, tissue, sums, spacing_mm, window_mm)
+        force = (1.0 - saliency_weight) * _local_force(inside, share, view.tissue, sums, view.spacing_mm, window_mm)
         force += saliency_weight * _global_force(inside, salient, room)
-        level = _blurred(np.clip(level + step * force, -1.0, 1.0), spacing_mm, smoothing_mm)
+        level = _blurred(np.clip(level + step * force, -1.0, 1.0), view.spacing_mm, smoothing_mm)
         level = np.where(fixed, 1.0, np.where(room, level, -1.0))
         still = still + 1 if np.array_equal(level > 0, inside) else 0
         inside = level > 0

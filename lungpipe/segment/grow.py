@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lungpipe.geometry import Triple
+    from lungpipe.segment.classical import View
 
 #: Seed and surroundings that differ by less than this, HU, cannot be told apart.
 LEAST_CONTRAST_HU = 50.0
@@ -29,13 +30,7 @@ LEAST_SD_SHARE = 0.1
 LEVELS = (0.55, 0.6, 0.65, 0.7)
 
 
-def contrast_hu(
-    hu: NDArray[np.float64],
-    tissue: NDArray[np.bool_],
-    seed: NDArray[np.bool_],
-    box: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
-) -> tuple[float, float]:
+def contrast_hu(view: View) -> tuple[float, float]:
     """HU of what surrounds a nodule, and of the nodule at its seed.
 
     The nodule's is the median at the seed. That of the surroundings is the median of the voxels outside the box that are
@@ -43,9 +38,7 @@ def contrast_hu(
 
     Parameters
     ----------
-    hu : ndarray, shape (z, y, x)
-    tissue, seed, box, outside : ndarray of bool, shape (z, y, x)
-        False for padding; surely inside; the annotated box; surely outside.
+    view : View
 
     Returns
     -------
@@ -57,7 +50,7 @@ def contrast_hu(
         ``no_seed`` where the seed has no tissue, ``no_surroundings`` where the box has no tissue round it, and
         ``no_contrast`` where the nodule is not denser than its surroundings by :data:`LEAST_CONTRAST_HU`.
     """
-    within, around = hu[seed & tissue & ~outside], hu[tissue & ~box]
+    within, around = view.hu[view.seed & view.tissue & ~view.outside], view.hu[view.tissue & ~view.box]
     if not within.size:
         raise SegmentationError("no_seed", "the annotated centre has no tissue; check its frame and series")
     if not around.size:
@@ -75,6 +68,12 @@ def contrast_hu(
     return surroundings_hu, nodule_hu
 
 
+def contrast_shares(view: View) -> NDArray[np.float64]:
+    """HU as shares (z, y, x) of the contrast between surroundings, 0, and nodule, 1; errors as :func:`contrast_hu`."""
+    surroundings_hu, nodule_hu = contrast_hu(view)
+    return np.asarray(np.clip((view.hu - surroundings_hu) / (nodule_hu - surroundings_hu), 0.0, 1.0))
+
+
 def near(box: NDArray[np.bool_], spacing_mm: Triple, margin_mm: float) -> NDArray[np.bool_]:
     """Voxels (z, y, x) of a box and a margin of some mm along each axis, at least one voxel."""
     grown = box
@@ -85,12 +84,7 @@ def near(box: NDArray[np.bool_], spacing_mm: Triple, margin_mm: float) -> NDArra
 
 
 def connected_threshold(
-    hu: NDArray[np.float64],
-    tissue: NDArray[np.bool_],
-    spacing_mm: Triple,
-    seed: NDArray[np.bool_],
-    box: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
+    view: View,
     *,
     level: float = 0.5,
     margin_mm: float = 5.0,
@@ -103,13 +97,7 @@ def connected_threshold(
 
     Parameters
     ----------
-    hu : ndarray of float64, shape (z, y, x)
-    tissue : ndarray of bool, shape (z, y, x)
-        False for scanner padding.
-    spacing_mm : tuple of float
-        Along (z, y, x).
-    seed, box, outside : ndarray of bool, shape (z, y, x)
-        Surely inside; the annotated box; surely outside.
+    view : View
     level : float
         Share of the contrast above which a voxel may be inside.
     margin_mm : float
@@ -124,24 +112,19 @@ def connected_threshold(
     SegmentationError
         As :func:`contrast_hu`; ``nothing_at_seed`` where the seed is below the threshold.
     """
-    around_hu, nodule_hu = contrast_hu(hu, tissue, seed, box, outside)
-    room = near(box, spacing_mm, margin_mm) & tissue & ~outside
+    around_hu, nodule_hu = contrast_hu(view)
+    room = near(view.box, view.spacing_mm, margin_mm) & view.tissue & ~view.outside
     first = None
     for share in (level, *(tried for tried in LEVELS if tried > level)):
-        region = grown_above(hu, around_hu + share * (nodule_hu - around_hu), room, seed)
-        if not bursts(region, box):
+        region = grown_above(view.hu, around_hu + share * (nodule_hu - around_hu), room, view.seed)
+        if not bursts(region, view.box):
             return region
         first = region if first is None else first
     return room if first is None else first
 
 
 def confidence_connected(
-    hu: NDArray[np.float64],
-    tissue: NDArray[np.bool_],
-    spacing_mm: Triple,
-    seed: NDArray[np.bool_],
-    box: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
+    view: View,
     *,
     multiplier: float = 3.0,
     iterations: int = 20,
@@ -156,7 +139,7 @@ def confidence_connected(
 
     Parameters
     ----------
-    hu, tissue, spacing_mm, seed, box, outside, margin_mm
+    view, margin_mm
         As in :func:`connected_threshold`.
     multiplier : float
         Standard deviations.
@@ -172,18 +155,18 @@ def confidence_connected(
     SegmentationError
         As :func:`connected_threshold`.
     """
-    around_hu, nodule_hu = contrast_hu(hu, tissue, seed, box, outside)
-    room = near(box, spacing_mm, margin_mm) & tissue & ~outside
+    around_hu, nodule_hu = contrast_hu(view)
+    room = near(view.box, view.spacing_mm, margin_mm) & view.tissue & ~view.outside
     lowest_hu, least_sd_hu = (around_hu + nodule_hu) / 2, LEAST_SD_SHARE * (nodule_hu - around_hu)
-    start = seed & room & (hu >= lowest_hu)
+    start = view.seed & room & (view.hu >= lowest_hu)
     region = start
     for _ in range(iterations):
-        inside = hu[region]
+        inside = view.hu[region]
         sd_hu = max(float(inside.std()), least_sd_hu)
         lower_hu = max(lowest_hu, float(inside.mean()) - multiplier * sd_hu)
-        wider = grown_above(hu, lower_hu, room, start)
-        if bursts(wider, box):
-            return grown_above(hu, lowest_hu, room, start) if region is start else region
+        wider = grown_above(view.hu, lower_hu, room, start)
+        if bursts(wider, view.box):
+            return grown_above(view.hu, lowest_hu, room, start) if region is start else region
         if np.array_equal(wider, region):
             break
         region = wider

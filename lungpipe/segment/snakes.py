@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungpipe.segment.contour import START_SHARE, refuse_no_boundary, start_ellipsoid
-from lungpipe.segment.grow import contrast_hu, near
+from lungpipe.segment.grow import contrast_shares, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from lungpipe.geometry import Triple
+    from lungpipe.segment.classical import View
 
 #: Side of the cubic voxels, mm: the smoothing takes about a voxel off a small ball, so they are small; and the most of
 #: them that a crop is resampled to, beyond which they are larger.
@@ -32,12 +32,7 @@ DIAGONALS = ((0, 1, 1), (0, 1, -1), (1, 0, 1), (1, 0, -1), (1, 1, 0), (1, -1, 0)
 
 
 def morphological_snake(
-    hu: NDArray[np.float64],
-    tissue: NDArray[np.bool_],
-    spacing_mm: Triple,
-    seed: NDArray[np.bool_],
-    box: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
+    view: View,
     *,
     smoothing: int = 1,
     iterations: int = 100,
@@ -51,13 +46,7 @@ def morphological_snake(
 
     Parameters
     ----------
-    hu : ndarray of float64, shape (z, y, x)
-    tissue : ndarray of bool, shape (z, y, x)
-        False for scanner padding.
-    spacing_mm : tuple of float
-        Along (z, y, x).
-    seed, box, outside : ndarray of bool, shape (z, y, x)
-        Surely inside; the annotated box; surely outside.
+    view : View
     smoothing : int
         Smoothing operators a step.
     iterations : int
@@ -74,14 +63,16 @@ def morphological_snake(
     SegmentationError
         As :func:`lungpipe.segment.grow.contrast_hu` and :func:`lungpipe.segment.contour.refuse_no_boundary`.
     """
-    around_hu, nodule_hu = contrast_hu(hu, tissue, seed, box, outside)
-    share = np.clip((hu - around_hu) / (nodule_hu - around_hu), 0.0, 1.0)
-    room, fixed = near(box, spacing_mm, margin_mm) & tissue & ~outside, seed & tissue & ~outside
+    share = contrast_shares(view)
+    room, fixed = (
+        near(view.box, view.spacing_mm, margin_mm) & view.tissue & ~view.outside,
+        view.seed & view.tissue & ~view.outside,
+    )
     window = tuple(slice(int(np.min(found)), int(np.max(found)) + 1) for found in np.nonzero(room | fixed))
-    side_mm = max(SIDE_MM, float(room[window].size * np.prod(spacing_mm) / MOST_VOXELS) ** (1 / 3))
-    lattices = [lattice(n, s, side_mm) for n, s in zip(room[window].shape, spacing_mm, strict=True)]
+    side_mm = max(SIDE_MM, float(room[window].size * np.prod(view.spacing_mm) / MOST_VOXELS) ** (1 / 3))
+    lattices = [lattice(n, s, side_mm) for n, s in zip(room[window].shape, view.spacing_mm, strict=True)]
     to, back = [pair[0] for pair in lattices], [pair[1] for pair in lattices]
-    start = start_ellipsoid(box, START_SHARE) | fixed
+    start = start_ellipsoid(view.box, START_SHARE) | fixed
     cubes = [_resampled(part[window].astype(np.float64), to) for part in (share, room | fixed, start)]
     snake = chan_vese(cubes[0], cubes[2] >= 0.5, cubes[1] >= 0.5, smoothing=smoothing, iterations=iterations)
     inside = np.zeros_like(room)

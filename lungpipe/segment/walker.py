@@ -18,12 +18,13 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 from lungpipe.errors import SegmentationError
-from lungpipe.segment.grow import contrast_hu, near
+from lungpipe.segment.grow import contrast_shares, near
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lungpipe.geometry import Triple
+    from lungpipe.segment.classical import View
 
 #: A voxel this share of the contrast above its surroundings, or less, is lung: a walk ends there.
 LUNG_SHARE = 0.1
@@ -37,12 +38,7 @@ MOST_STEPS = 5000
 
 
 def random_walker(
-    hu: NDArray[np.float64],
-    tissue: NDArray[np.bool_],
-    spacing_mm: Triple,
-    seed: NDArray[np.bool_],
-    box: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
+    view: View,
     *,
     beta: float = 50.0,
     prior_mm: float = 6.0,
@@ -56,13 +52,7 @@ def random_walker(
 
     Parameters
     ----------
-    hu : ndarray of float64, shape (z, y, x)
-    tissue : ndarray of bool, shape (z, y, x)
-        False for scanner padding.
-    spacing_mm : tuple of float
-        Along (z, y, x).
-    seed, box, outside : ndarray of bool, shape (z, y, x)
-        Surely inside; the annotated box; surely outside.
+    view : View
     beta : float
         Conductance falls as ``exp(-beta * step**2)``, the step between two voxels as a share of the contrast and, for
         neighbours closer than :data:`BLUR_MM`, over that distance: at 50 it is halved by a step of 12 %, which is noise,
@@ -81,11 +71,10 @@ def random_walker(
     SegmentationError
         As :func:`lungpipe.segment.grow.contrast_hu`; ``not_solved`` where the equations do not settle.
     """
-    around_hu, nodule_hu = contrast_hu(hu, tissue, seed, box, outside)
-    share = np.clip((hu - around_hu) / (nodule_hu - around_hu), 0.0, 1.0)
-    inside = seed & tissue & ~outside
-    free = near(box, spacing_mm, margin_mm) & tissue & ~outside & ~inside & (share > LUNG_SHARE)
-    return inside | (free & (probability_inside(share, spacing_mm, inside, free, beta, prior_mm) >= 0.5))
+    share = contrast_shares(view)
+    inside = view.seed & view.tissue & ~view.outside
+    free = near(view.box, view.spacing_mm, margin_mm) & view.tissue & ~view.outside & ~inside & (share > LUNG_SHARE)
+    return inside | (free & (probability_inside(share, view.spacing_mm, inside, free, beta, prior_mm) >= 0.5))
 
 
 def probability_inside(

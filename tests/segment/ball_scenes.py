@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from lungpipe.segment.classical import View
+
 OFFSET_MM = (0.3, -0.2, 0.1)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Arguments of a method, in its order, and the true mask with its analytic volume."""
+    """What a method is given, and the true mask with its analytic volume."""
 
     hu: np.ndarray
     tissue: np.ndarray
@@ -25,7 +27,15 @@ class Scene:
 
     def segmented(self, method, **parameters):
         """The mask that a method makes."""
-        return method(self.hu, self.tissue, self.spacing_mm, self.seed, self.box, self.outside, **parameters)
+        return method(self.view, **parameters)
+
+    @property
+    def view(self):
+        """What a method is given."""
+        nothing = np.zeros_like(self.seed)
+        return View(
+            self.hu, self.tissue, self.spacing_mm, self.seed, self.box, nothing, self.outside, np.ones_like(self.seed)
+        )
 
     def turned(self, turn, spacing_mm):
         """The scene with all its arrays mirrored or transposed."""

@@ -1,4 +1,4 @@
-"""The active contour driven by saliency and local image fitting."""
+"""The active contour driven by saliency and local image fitting, and what it has in common with morphological snakes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from lungpipe.segment.contour import saliency, saliency_contour, start_ellipsoid
 from lungpipe.segment.grow import connected_threshold
 from lungpipe.segment.snakes import morphological_snake
 
+both = pytest.mark.parametrize("method", [saliency_contour, morphological_snake])
 
+
+@both
 @pytest.mark.parametrize(
     "scene",
     [
@@ -25,10 +28,10 @@ from lungpipe.segment.snakes import morphological_snake
         pytest.param({"spacing_mm": (1.25, 0.7, 0.7), "vessel_mm": 1.2}, id="thin vessel"),
     ],
 )
-def test_a_ball_is_found(scene):
+def test_a_ball_is_found(method, scene):
     """A ball or ellipsoid, solid or of ground glass, is found with Dice above 0.9 and its volume within a tenth."""
     drawn = ball(**scene)
-    mask = at_seed(drawn.segmented(saliency_contour), drawn.seed)
+    mask = at_seed(drawn.segmented(method), drawn.seed)
     assert dice(mask, drawn.truth) > 0.9
     assert drawn.volume_of(mask) == pytest.approx(drawn.volume_mm3, rel=0.1)
 
@@ -55,10 +58,11 @@ def test_local_means_follow_uneven_hu():
     assert found[saliency_contour] > found[morphological_snake] + 0.02
 
 
-def test_twice_the_resolution_is_the_same_volume():
+@both
+def test_twice_the_resolution_is_the_same_volume(method):
     """Voxels of half the sides change the volume by less than a tenth."""
     coarse, fine = ball(noise_hu=10.0), ball(noise_hu=10.0, spacing_mm=(1.0, 0.35, 0.35))
-    volumes = [drawn.volume_of(drawn.segmented(saliency_contour)) for drawn in (coarse, fine)]
+    volumes = [drawn.volume_of(drawn.segmented(method)) for drawn in (coarse, fine)]
     assert volumes[0] == pytest.approx(volumes[1], rel=0.1)
 
 
@@ -70,10 +74,11 @@ def test_it_comes_to_rest():
     assert not np.array_equal(drawn.segmented(saliency_contour, iterations=1), rest)
 
 
-def test_a_wall_leaks_to_the_margin():
+@both
+def test_a_wall_leaks_to_the_margin(method):
     """A wall as bright as the nodule comes along as far as the margin: alone, the method cannot part them."""
     drawn = ball(spacing_mm=(1.25, 0.7, 0.7), wall_mm=4.0)
-    mask = drawn.segmented(saliency_contour)
+    mask = drawn.segmented(method)
     assert np.count_nonzero(mask & drawn.truth) > 0.9 * np.count_nonzero(drawn.truth)
     assert np.count_nonzero(mask & ~drawn.box) > 0.3 * np.count_nonzero(mask)
 
@@ -109,30 +114,33 @@ def test_the_first_contour_is_an_ellipsoid_in_the_box():
     assert not np.any(start & ~box)
 
 
-def test_padding_and_clicks_outside_are_never_inside():
+@both
+def test_padding_and_clicks_outside_are_never_inside(method):
     """Padding, whatever its values, and voxels clicked outside are not in the mask; without them they are."""
     drawn = ball()
     part, clicked = np.zeros_like(drawn.tissue), np.zeros_like(drawn.tissue)
     part[:, : part.shape[1] // 2 - 4] = True
     clicked[:, :, part.shape[2] // 2 + 6 :] = True
-    assert (drawn.segmented(saliency_contour) & part).any()
-    assert (drawn.segmented(saliency_contour) & clicked).any()
+    assert (drawn.segmented(method) & part).any()
+    assert (drawn.segmented(method) & clicked).any()
     hu = np.where(part, 400.0, drawn.hu)
-    mask = replace(drawn, hu=hu, tissue=~part, outside=clicked).segmented(saliency_contour)
+    mask = replace(drawn, hu=hu, tissue=~part, outside=clicked).segmented(method)
     assert mask.any()
     assert not np.any(mask & (part | clicked))
 
 
+@both
 @pytest.mark.parametrize("seed", range(3))
-def test_orientation_changes_nothing(seed):
+def test_orientation_changes_nothing(method, seed):
     """Mirrored or permuted arrays give the mirrored or permuted mask, but for rounding: 99.9 % of voxels agree."""
     drawn = ball(vessel_mm=1.2, seed=seed)
-    mask = drawn.segmented(saliency_contour)
+    mask = drawn.segmented(method)
     for turn, spacing_mm in turns(drawn.spacing_mm):
-        assert np.mean(drawn.turned(turn, spacing_mm).segmented(saliency_contour) == turn(mask)) >= 0.999
+        assert np.mean(drawn.turned(turn, spacing_mm).segmented(method) == turn(mask)) >= 0.999
 
 
-def test_what_has_no_boundary_is_refused():
+@both
+def test_what_has_no_boundary_is_refused(method):
     """A constant crop is an error, and so are a contour that vanishes and one with the same tissue on both sides."""
     drawn = ball(noise_hu=0.0)
     cases = {
@@ -142,5 +150,5 @@ def test_what_has_no_boundary_is_refused():
     }
     for code, case in cases.items():
         with pytest.raises(SegmentationError) as found:
-            case.segmented(saliency_contour)
+            case.segmented(method)
         assert found.value.code == code

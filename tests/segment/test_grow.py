@@ -163,7 +163,7 @@ def test_nothing_at_the_seed_is_refused():
 def test_surroundings_are_lung_even_beside_a_wall():
     """With a wall in half of the crop, what surrounds the nodule still has the lung's HU."""
     drawn = ball(wall_mm=4.0, noise_hu=10.0)
-    around_hu, nodule_hu = contrast_hu(drawn.hu, drawn.tissue, drawn.seed, drawn.box, drawn.outside)
+    around_hu, nodule_hu = contrast_hu(drawn.view)
     assert around_hu == pytest.approx(-850.0, abs=15.0)
     assert nodule_hu == pytest.approx(20.0, abs=15.0)
 
