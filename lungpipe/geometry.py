@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,7 +99,7 @@ class Geometry:
             Fractional indices along (z, y, x).
         """
         offset = np.asarray(lps_mm, dtype=np.float64) - np.asarray(self.origin_mm)
-        index_xyz = (offset @ np.linalg.inv(self.matrix).T) / np.asarray(self.spacing_mm[::-1])
+        index_xyz = (offset @ _inverse(self.direction).T) / np.asarray(self.spacing_mm[::-1])
         return np.asarray(index_xyz[..., ::-1])
 
     def contains(self, lps_mm: ArrayLike) -> bool:
@@ -124,3 +125,10 @@ class Geometry:
         if gap_mm > tolerance_mm:
             return f"corner voxels lie up to {gap_mm:.3g} mm apart (tolerance {tolerance_mm:g} mm)"
         return None
+
+
+@lru_cache(maxsize=64)
+def _inverse(direction: tuple[float, ...]) -> NDArray[np.float64]:
+    """Inverse of a direction matrix, made once for the many points that are placed on a grid."""
+    matrix = np.asarray(direction, dtype=np.float64).reshape(3, 3)
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)

@@ -74,7 +74,7 @@ class ClassicalSegmenter(ABC):
     """
 
     name: ClassVar[str]
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     learn_margin_mm: float = 5.0
     keep_margin_mm: float = 2.0
