@@ -209,7 +209,9 @@ def test_what_ends_a_container_is_run_in_any_case(tmp_path):
 
 
 WORKER = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs that a script put in the background
 from pathlib import Path
 import numpy as np
 from lungpipe.geometry import Geometry
@@ -227,15 +229,19 @@ def test_a_killed_worker_leaves_no_program_and_no_folder(tmp_path, how):
     """When the worker itself is killed, its program, the program's child, the guard and the folder are gone soon."""
     log = tmp_path / "log"
     worker = subprocess.Popen([sys.executable, "-c", WORKER, MODEL, str(log)], stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not (log.exists() and len(log.read_text().splitlines()) == 2) and time.monotonic() < until:
-        time.sleep(0.05)
-    guards = psutil.Process(worker.pid).children()
-    assert any(str(GUARD) in guard.cmdline() for guard in guards)
-    pids, room = [*processes_of(log), *(guard.pid for guard in guards)], room_of(log)
-    assert room.exists()
-    os.kill(worker.pid, how)
-    worker.wait(timeout=20)
+    try:
+        until = time.monotonic() + 60
+        while not (log.exists() and len(log.read_text().splitlines()) == 2) and time.monotonic() < until:
+            time.sleep(0.05)
+        guards = psutil.Process(worker.pid).children()
+        assert any(str(GUARD) in guard.cmdline() for guard in guards)
+        pids, room = [*processes_of(log), *(guard.pid for guard in guards)], room_of(log)
+        assert room.exists()
+        os.kill(worker.pid, how)
+        worker.wait(timeout=20)
+    finally:
+        worker.kill()
+        worker.wait()
     assert gone(pids)
     assert not room.exists()
 
