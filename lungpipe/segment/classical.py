@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from scipy import ndimage
 
 from lungpipe.errors import SegmentationError
 from lungpipe.segment import steps as common
@@ -135,16 +134,24 @@ class ClassicalSegmenter(ABC):
             component = common.without_wall(component, lung, view.seed)
         if self.steps.vessels:
             component = common.without_vessels(component, whole, view.allowed, view.seed, view.spacing_mm)
-        kept = component & view.allowed
-        return common.at_seed(kept, view.seed) if np.any(kept & view.seed) else kept
+        return _still_at_seed(component & view.allowed, component & ~view.allowed, view)
 
     def _cleaned(self, component: NDArray[np.bool_], view: View) -> NDArray[np.bool_]:
         """Opening, holes, and the component at the seed."""
-        if self.steps.opening_mm:
-            component = common.opened(component, self.steps.opening_mm, view.spacing_mm)
+        whole = common.opened(component, self.steps.opening_mm, view.spacing_mm)
+        lost = component & ~whole
         if self.steps.holes:
-            component = ndimage.binary_fill_holes(component) & view.tissue & ~view.outside
-        return common.at_seed(component, view.seed) if np.any(component & view.seed) else component
+            holed = common.filled(whole)
+            whole = holed & view.tissue & ~view.outside
+            lost |= holed & ~whole
+        return _still_at_seed(whole, lost, view)
+
+
+def _still_at_seed(inside: NDArray[np.bool_], lost: NDArray[np.bool_], view: View) -> NDArray[np.bool_]:
+    """The part at the seed of what a step left, if there is one; where nothing was lost, nothing was parted."""
+    if not np.any(inside & view.seed) or not lost.any():
+        return inside
+    return common.at_seed(inside, view.seed)
 
 
 def _tissue(crop: CTVolume) -> NDArray[np.bool_]:

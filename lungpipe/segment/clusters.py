@@ -133,10 +133,9 @@ def two_classes_gmm(values: NDArray[np.float64], counts: NDArray[np.int64]) -> f
         if centred[0] <= leap[MEANS][0] < leap[MEANS][1] <= centred[-1]:
             beyond, sound = _em_step(leap, powers, weights)
             fit = beyond if sound else twice
-    parts = np.exp(fit[:3])
-    means_hu, variances, parts = fit[MEANS], np.exp(fit[5:]), parts / parts.sum()
     every, _ = _powers(values - origin, counts)
-    return origin + _boundary(every[1], _shares_of(every, means_hu, variances, parts), means_hu)
+    likelihood = _likelihood(every, fit)
+    return origin + _boundary(every[1], likelihood / likelihood.sum(axis=0), fit[MEANS])
 
 
 def _em_step(
@@ -146,9 +145,8 @@ def _em_step(
 
     A fit is three logarithms of parts (lung, rim, nodule), two means in HU, two logarithms of variances.
     """
-    parts = np.exp(fit[:3])
-    shares = _shares_of(powers, fit[MEANS], np.exp(fit[5:]), parts / parts.sum())
-    moments = (shares * weights) @ powers.T  # (k, 3): of order 0, 1 and 2
+    likelihood = _likelihood(powers, fit)
+    moments = (likelihood * (weights / likelihood.sum(axis=0))) @ powers.T  # (k, 3): of order 0, 1 and 2
     sums = np.maximum(moments[:, 0], 1e-9)
     ends = sums[[0, -1]]
     means = moments[[0, -1], 1] / ends
@@ -172,23 +170,25 @@ def _binned(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDA
     return weighted[held] / total[held], total[held].astype(np.int64)
 
 
-def _shares_of(
-    powers: NDArray[np.float64],
-    means: NDArray[np.float64],
-    variances: NDArray[np.float64],
-    parts: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Probability (k, m) of each share of nodule in a voxel of each value; ``powers`` are those of the values (3, m)."""
+def _likelihood(powers: NDArray[np.float64], fit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Likelihood (k, m) of each share of nodule in a voxel of each value, up to a factor a value.
+
+    ``powers`` (3, m) are those of the values; a fit is as in :func:`_em_step`.
+    """
+    parts, means, variances = np.exp(fit[:3]), fit[MEANS], np.exp(fit[5:])
+    parts = parts / parts.sum()
     centre = means[0] + SHARES * (means[1] - means[0])
     variance = (1 - SHARES) ** 2 * variances[0] + SHARES**2 * variances[1]
     variance[1:-1] = np.maximum(variance[1:-1], ((means[1] - means[0]) / (2 * (MIXING_STEPS - 1))) ** 2)
     variance = np.maximum(variance, MIN_SD_HU**2)
     prior = np.full(MIXING_STEPS, parts[1] / (MIXING_STEPS - 2))
     prior[0], prior[-1] = parts[0], parts[2]
-    constant = np.log(np.maximum(prior, 1e-12)) - 0.5 * np.log(variance) - 0.5 * centre**2 / variance
-    log = np.stack([constant, centre / variance, -0.5 / variance], axis=1) @ powers
-    probability = np.exp(log - log.max(axis=0))
-    return np.asarray(probability / probability.sum(axis=0))
+    terms = np.empty((MIXING_STEPS, 3))
+    terms[:, 0] = np.log(np.maximum(prior, 1e-12)) - 0.5 * np.log(variance) - 0.5 * centre**2 / variance
+    terms[:, 1], terms[:, 2] = centre / variance, -0.5 / variance
+    log = terms @ powers
+    log -= log.max(axis=0)
+    return np.exp(log, out=log)
 
 
 def _boundary(values: NDArray[np.float64], responsibility: NDArray[np.float64], means: NDArray[np.float64]) -> float:

@@ -90,6 +90,23 @@ def at_seed(
     return np.asarray(labels == touching[int(np.argmax(sizes[touching]))])
 
 
+def filled(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask (z, y, x) with its holes: what no path of faces joins to the border."""
+    box = around(inside)
+    result = inside.copy()
+    result[box] = ndimage.binary_fill_holes(inside[box])
+    return result
+
+
+def around(inside: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Box of a mask (z, y, x) and one voxel more, as far as the array reaches; empty where the mask is."""
+    slices = []
+    for axis in range(3):
+        held = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        slices.append(slice(max(0, int(held[0]) - 1), int(held[-1]) + 2) if len(held) else slice(0, 0))
+    return slices[0], slices[1], slices[2]
+
+
 def depth_mm(inside: NDArray[np.bool_], spacing_mm: Triple) -> NDArray[np.float64]:
     """Distance of each voxel (z, y, x) inside to the nearest outside, mm, to a nanometre; the border is no outside."""
     if inside.all():
@@ -235,7 +252,7 @@ def has_ground_glass(solid: NDArray[np.bool_], wider: NDArray[np.bool_], spacing
     Parameters
     ----------
     solid, wider : ndarray of bool, shape (z, y, x)
-        The components at the seed at both thresholds; ``solid`` may be empty.
+        The components at the seed at both thresholds, one within the other; ``solid`` may be empty.
     spacing_mm : tuple of float
         Along (z, y, x).
     """
@@ -243,6 +260,7 @@ def has_ground_glass(solid: NDArray[np.bool_], wider: NDArray[np.bool_], spacing
         return True
     if np.count_nonzero(wider & ~solid) <= GROUND_GLASS_SHARE * np.count_nonzero(wider):
         return False
-    deep = depth_mm(wider, spacing_mm) > DEEP_MM
-    deep &= ndimage.distance_transform_edt(~solid, sampling=spacing_mm) > DEEP_MM
+    box = around(wider)  # every distance that is compared here starts and ends within
+    deep = depth_mm(wider[box], spacing_mm) > DEEP_MM
+    deep &= ndimage.distance_transform_edt(~solid[box], sampling=spacing_mm) > DEEP_MM
     return bool(np.count_nonzero(deep) > GROUND_GLASS_SHARE * np.count_nonzero(wider))

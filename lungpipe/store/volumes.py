@@ -19,6 +19,7 @@ from zarr.storage import MemoryStore
 
 from lungpipe.errors import GeometryError, StoreError
 from lungpipe.geometry import Geometry
+from lungpipe.store.one_chunk import GROUP_JSON, LEVEL, one_chunk_files
 from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:
@@ -182,16 +183,20 @@ def read_mask(place: Place, name: str, path: str) -> Mask:
 
 
 def _write_beside(place: Place, name: str, path: str, voxels: NDArray[np.uint8], attributes: dict[str, Any]) -> None:
-    """Write a crop beside its volume: made in memory, for a small array costs zarr a dozen trips to the disk."""
-    files: dict[str, Buffer] = {}
-    _write(zarr.create_group(MemoryStore(files), zarr_format=3), "crop", voxels, ABSENT_IN_MASK, attributes)
+    """Write a crop beside its volume, its metadata last."""
+    if voxels.size <= np.prod(CHUNK):
+        files = one_chunk_files(voxels, ABSENT_IN_MASK, attributes)
+    else:
+        stored: dict[str, Buffer] = {}
+        _write(zarr.create_group(MemoryStore(stored), zarr_format=3), "crop", voxels, ABSENT_IN_MASK, attributes)
+        made = {file.removeprefix("crop/"): content for file, content in stored.items() if file.startswith("crop/")}
+        files = {file: made[file].to_bytes() for file in sorted(made)}
     place.remove(f"{name}/{path}")
     for file, content in files.items():
-        if file.startswith("crop/"):
-            place.write(f"{name}/{path}/{file.removeprefix('crop/')}", content.to_bytes(), synced=False)
+        place.write(f"{name}/{path}/{file}", content, synced=False)
     for parent in PurePosixPath(path).parents[:-1]:
         if not place.exists(f"{name}/{parent}/zarr.json"):
-            place.write(f"{name}/{parent}/zarr.json", files["zarr.json"].to_bytes(), synced=False)
+            place.write(f"{name}/{parent}/zarr.json", GROUP_JSON, synced=False)
 
 
 def _write(group: zarr.Group, path: str, voxels: NDArray[Any], absent: int, attributes: dict[str, Any]) -> None:
@@ -206,7 +211,7 @@ def _write(group: zarr.Group, path: str, voxels: NDArray[Any], absent: int, attr
             chunks=chunk,
             shards=None if small else tuple(min(s, n) for s, n in zip(SHARD, filled, strict=True)),
             # Blosc sorts the bytes before zstd sees them, which saves a sixth of a CT; the sum is over what it gives.
-            compressors=[BloscCodec(cname="zstd", clevel=3), Crc32cCodec()],
+            compressors=[BloscCodec(cname="zstd", clevel=LEVEL), Crc32cCodec()],
             fill_value=absent,
             attributes=attributes,
             dimension_names=("z", "y", "x"),
