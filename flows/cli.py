@@ -16,10 +16,13 @@ from flows.dictionary_command import dictionary
 from flows.export_commands import export_crate, export_croissant, export_prov, query
 from flows.frame_command import check_frame
 from flows.lineage_commands import gc, impact, trace, verify, withdraw
+from flows.lung_command import lung
 from flows.mask_commands import evaluate_masks
+from flows.picture_command import picture
 from flows.rater_commands import raters
 from flows.segment_command import segment
 from flows.store_commands import export_nifti, export_ome
+from flows.surroundings_command import stats_surroundings
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
 
 if TYPE_CHECKING:
@@ -124,8 +127,8 @@ def _prefect_environment() -> None:
 
 
 for _command in (
-    datasets, index, check_frame, segment, raters, evaluate_masks, export_dicom, export_masks, export_ome, export_nifti,
-    trace, impact, withdraw, verify, gc, query, dictionary, export_prov, export_crate, export_croissant,
+    datasets, index, check_frame, segment, lung, raters, evaluate_masks, stats_surroundings, export_dicom, export_masks, export_ome, export_nifti,
+    picture, trace, impact, withdraw, verify, gc, query, dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)
 

@@ -119,7 +119,7 @@ def cohort(
             with account.stage("scans", [archive], [Data(f"{spec.name}/parts")]):
                 results = run_scans(address, plan, settings, place, config.run.scan_timeout_s)
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
-                tables = assemble(place, plan, results, limits=settings.limits)
+                tables = assemble(place, plan, results, limits=settings.limits, region_limits=settings.region_limits)
             if config.benchmark is not None:
                 read, written = (("nodules", "features"), ("predictions", "scores"))
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):

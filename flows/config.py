@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lungpipe.dicom.quality import QualitySettings
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.settings import Interpolation
+from lungpipe.region.codes import RegionLimits
 from lungpipe.segment.steps import Steps
 from lungpipe.segment.verdict import MaskLimits
 
@@ -81,13 +82,25 @@ class SegmentSection(_Section):
     parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
+class LungSection(_Section):
+    """Where the lungs come from: lungpipe's own method, or a model outside with its labels of each lung."""
+
+    method: str = "classical"
+    right: tuple[int | str, ...] = ()
+    left: tuple[int | str, ...] = ()
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
 class RegionsSection(_Section):
     """Which surroundings."""
 
     radii_mm: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field((0, 2, 4, 6, 8, 10, 12), min_length=1)
-    kinds: tuple[Literal["grown", "shell"], ...] = Field(("grown", "shell"), min_length=1)
+    kinds: tuple[Literal["grown", "shell", "ring", "core", "band"], ...] = Field(("grown", "shell"), min_length=1)
     clip: Literal["lung", "none"] = "lung"
     exclude_neighbours: bool = True
+    exclude_structures: tuple[Literal["vessels", "airways"], ...] = ()
+    lung: LungSection = LungSection()
+    max_clipped_fraction: Annotated[float, Field(ge=0, le=1)] = RegionLimits().max_clipped_fraction
 
 
 class FeaturesSection(_Section):

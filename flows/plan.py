@@ -45,11 +45,13 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
             config.features.filters,
         ),
     )
-    for name, segmenter in settings.segmenters.items():
+    outside: dict[str, Any] = {"regions.lung": settings.outside_lungs.model} if settings.outside_lungs else {}
+    outside |= {f"segment.parameters.{name}": segmenter for name, segmenter in settings.segmenters.items()}
+    for where, segmenter in outside.items():
         limit_s = getattr(segmenter, "time_limit_s", 0.0)
         if limit_s >= config.run.scan_timeout_s:
             raise DatasetError(
-                f"segment.parameters.{name}: time_limit_s is {limit_s:g} s, and run.scan_timeout_s of "
+                f"{where}: time_limit_s is {limit_s:g} s, and run.scan_timeout_s of "
                 f"{config.run.scan_timeout_s:g} s would end the whole scan before that; raise run.scan_timeout_s above it"
             )
     for name in config.benchmark.classifiers if config.benchmark else ():
@@ -121,5 +123,10 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     for name, given in recipe["segment"]["parameters"].items():
         for key in here_only(plugins.find("segmenters", name)) & given.keys():
             given[key] = "(path not recorded; see the version and weights of the segmenter)"
+    lung = recipe["regions"]["lung"]
+    for key in (
+        here_only(plugins.find("segmenters", lung["method"])) & lung["parameters"].keys() if lung["parameters"] else ()
+    ):
+        lung["parameters"][key] = "(path not recorded; see the version and weights of the model)"
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
     return recipe

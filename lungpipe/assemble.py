@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lungpipe.judge_masks import excluded_masks, judged, without_excluded
+from lungpipe.region.codes import RegionLimits, with_codes
 from lungpipe.scan import ScanResult, gather_parts
 from lungpipe.segment.verdict import MaskLimits
 from lungpipe.store import ledger
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lungpipe.store.place import Place
 
 #: Raise it when the same parts give other tables.
-VERSION = "2"
+VERSION = "3"
 TABLES = ("series", "exclusions", "nodules", "agreement", "features")
 
 
@@ -51,6 +52,7 @@ def assemble(
     results: Sequence[ScanResult],
     names: Sequence[str] = TABLES,
     limits: MaskLimits | None = None,
+    region_limits: RegionLimits | None = None,
 ) -> Assembled:
     """Write the tables of a plan with their records; those that stand are left alone.
 
@@ -64,8 +66,12 @@ def assemble(
         Tables to write, exclusions among them.
     limits : MaskLimits, optional
         By which masks are judged; features of an excluded mask are left out, and the exclusion says so.
+    region_limits : RegionLimits, optional
+        By which regions get codes.
     """
-    limits = limits or MaskLimits()
+    limits, region_limits = limits or MaskLimits(), region_limits or RegionLimits()
+    judged_by: dict[str, dict[str, Any]] = {"series": {}, "agreement": {}}
+    judged_by["features"] = {"mask_quality": asdict(limits), "region_quality": asdict(region_limits)}
     parts = [ref for result in results for ref in result.parts]
     failed = [asdict(r.exclusion) for r in results if r.exclusion]
     inputs = {"plan_sha256": plan_digest(plan), "failed": failed}
@@ -82,13 +88,15 @@ def assemble(
             subject={"table": name},
             made_from=sorted(sources.get(name, parts)),
             inputs=inputs,
-            settings={} if name in {"series", "agreement"} else {"mask_quality": asdict(limits)},
+            settings=judged_by.get(name, {"mask_quality": asdict(limits)}),
             versions={"tables": VERSION},
         )
         path = f"tables/{name}.parquet"
         standing = ledger.stands(place, entry.ref)
         if standing is None:
             frame = _table(place, name, plan, results, parts, limits, masks)
+            if name == "features":
+                frame = with_codes(frame, region_limits)
             write_table(frame, place, path)
             ledger.replace_older(place, ledger.record(place, entry, [path]))
             made["table"] += 1

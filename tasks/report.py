@@ -40,6 +40,7 @@ def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | N
         nodules=nodules,
         scores=scores,
         predictions=predictions,
+        features=_of_segmenter(place, segmenter),
     )
     return write_page(place, "report", "report/index.html", report_html(page), made_from)[1]
 
@@ -51,6 +52,11 @@ def _table(place: Place, name: str) -> pd.DataFrame:
 def _optional(place: Place, name: str) -> pd.DataFrame | None:
     path = f"tables/{name}.parquet"
     return read_table(place, path) if place.exists(path) else None
+
+
+def _of_segmenter(place: Place, segmenter: str) -> pd.DataFrame:
+    features = _table(place, "features")
+    return features[features["segmenter"] == segmenter]
 
 
 def _shown(nodules: pd.DataFrame, scores: pd.DataFrame | None) -> tuple[str, float]:

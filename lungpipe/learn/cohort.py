@@ -18,7 +18,17 @@ IDENTITY = ("patient_id", "series_uid", "nodule_id")
 #: same data give the same folds under every key.
 ORDER = ("source_sha256", "z_mm", "y_mm", "x_mm")
 KEYS = ("dataset", *IDENTITY, "segmenter", "region", "radius_mm")
-MEASURES = ("n_voxels", "volume_mm3", "clipped_fraction")
+MEASURES = (
+    "inner_mm",
+    "n_voxels",
+    "volume_mm3",
+    "clipped_fraction",
+    "clipped_edge",
+    "clipped_neighbour",
+    "clipped_vessel",
+    "clipped_wall",
+    "volume_error",
+)
 
 
 def labelled_cohort(

@@ -1,77 +1,116 @@
-"""Grow a mask by millimetres: regions at a distance from the nodule, measured on the true spacing."""
+"""Grow a mask by millimetres: regions at a distance from the nodule's surface, and what anatomy takes from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
 
 from lungpipe.errors import DatasetError, RegionError
-from lungpipe.volume import Mask, box_around
+from lungpipe.region.distance import signed_distance_mm
+from lungpipe.volume import Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-#: Stage version: part of the name of every artefact made from a region.
-VERSION = "1"
+    from lungpipe.geometry import IndexTriple
 
-Kind = Literal["nodule", "grown", "shell"]
+#: Stage version: part of the name of every artefact made from a region.
+VERSION = "2"
+
+Kind = Literal["nodule", "grown", "shell", "ring", "core", "band"]
 Metric = Literal["ball", "cuboid"]
+KINDS: tuple[Kind, ...] = ("nodule", "grown", "shell", "ring", "core", "band")
+#: What takes voxels from a region, in the order in which a voxel is counted: the edge of the scan, a neighbouring nodule,
+#: a large vessel or airway, and whatever else is not lung (chest wall, mediastinum, diaphragm).
+CAUSES = ("edge", "neighbour", "vessel", "wall")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ShellSpec:
-    """Which surroundings.
+    """Which part of a nodule or of its surroundings, by the distance from its surface.
 
     Parameters
     ----------
-    kind : {"nodule", "grown", "shell"}
-        The nodule itself; the nodule and all within ``radius_mm`` of it; the latter without the nodule.
+    kind : {"nodule", "grown", "shell", "ring", "core", "band"}
+        The nodule itself; the nodule and all within ``radius_mm`` of it; the latter without the nodule; of that only what
+        is further than ``inner_mm``; what of the nodule lies at least ``radius_mm`` deep; what lies within ``radius_mm`` of
+        the surface on either side.
     radius_mm : float
-        Distance from the nodule, mm; 0 for the nodule itself and for nothing else.
+        Distance from the surface, mm; 0 for the nodule itself and for nothing else.
     metric : {"ball", "cuboid"}
-        Euclidean distance, or the published tool's cuboid of ``round(mm / spacing)`` voxels an axis.
+        Euclidean distance, or the published tool's cuboid of ``round(mm / spacing)`` voxels an axis (for grown regions
+        and shells).
+    inner_mm : float
+        Where a ring begins, mm; 0 for everything else.
 
     Raises
     ------
     DatasetError
-        If radius and kind contradict each other.
+        If radii, kind and metric contradict each other.
     """
 
     kind: Kind
     radius_mm: float = 0.0
     metric: Metric = "ball"
+    inner_mm: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise DatasetError(f"no kind of region {self.kind!r}; known: {', '.join(KINDS)}")
         if (self.kind == "nodule") != (self.radius_mm == 0) or not 0 <= self.radius_mm < float("inf"):
             raise DatasetError(
                 f"region {self.kind!r} with radius {self.radius_mm} mm: the nodule has radius 0, "
-                "grown regions and shells a positive one"
+                "every other region a positive one"
             )
+        if not 0 <= self.inner_mm < max(self.radius_mm, 1e-9) or (self.inner_mm and self.kind != "ring"):
+            raise DatasetError(
+                f"region {self.kind!r} from {self.inner_mm} to {self.radius_mm} mm: only a ring begins away from the "
+                "nodule, and ends further out than it begins"
+            )
+        if self.metric == "cuboid" and self.kind not in {"nodule", "grown", "shell"}:
+            raise DatasetError(f"region {self.kind!r}: cuboids are grown regions or shells")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Region:
-    """A region after clipping, and the fraction of its voxels that clipping took."""
+    """A region after clipping.
+
+    Parameters
+    ----------
+    spec : ShellSpec
+    mask : Mask
+    clipped_fraction : float
+        Part of the region's volume that clipping took, the part beyond the scan included.
+    taken : mapping
+        The same by cause (:data:`CAUSES`); they add up to ``clipped_fraction``.
+    """
 
     spec: ShellSpec
     mask: Mask
     clipped_fraction: float
+    taken: Mapping[str, float] = field(default_factory=dict)
 
 
 def grid_of_specs(kinds: Iterable[Kind], radii_mm: Iterable[float], metric: Metric = "ball") -> list[ShellSpec]:
-    """Every region of a recipe, each once: radius 0 is the nodule, whatever the kind."""
-    specs = {
-        ShellSpec("nodule", 0.0, metric) if radius_mm == 0 else ShellSpec(kind, radius_mm, metric)
-        for kind in kinds
-        for radius_mm in radii_mm
-    }
-    order = {"nodule": 0, "grown": 1, "shell": 2}
-    return sorted(specs, key=lambda s: (order[s.kind], s.radius_mm))
+    """Every region of a recipe, each once: radius 0 is the nodule, whatever the kind.
+
+    Rings lie between one radius and the next, the first between the nodule's surface and the smallest.
+    """
+    radii = sorted(set(radii_mm))
+    specs = {ShellSpec("nodule", 0.0, metric)} if 0 in radii else set()
+    for kind in kinds:
+        if kind == "ring":
+            edges = sorted({0.0, *radii})
+            specs |= {ShellSpec(kind, outer, metric, inner) for inner, outer in pairwise(edges)}
+        else:
+            specs |= {ShellSpec(kind, radius_mm, metric) for radius_mm in radii if radius_mm > 0}
+    return sorted(specs, key=lambda s: (KINDS.index(s.kind), s.radius_mm))
 
 
 def expand(mask: Mask, spec: ShellSpec) -> Mask:
@@ -86,24 +125,29 @@ def expand(mask: Mask, spec: ShellSpec) -> Mask:
     Returns
     -------
     Mask
-        On a box of the image's grid that holds the region.
+        On a box of the image's grid that holds the region; empty where a nodule has no such core.
 
     Raises
     ------
     RegionError
-        If the mask or the region is empty.
+        If the mask is empty.
     """
     return expand_all(mask, [spec])[0].mask
 
 
 def expand_all(
-    mask: Mask, specs: Sequence[ShellSpec], *, within: Mask | None = None, without: Iterable[Mask] = ()
+    mask: Mask,
+    specs: Sequence[ShellSpec],
+    *,
+    within: Mask | None = None,
+    without: Iterable[Mask] = (),
+    structures: Iterable[Mask] = (),
 ) -> list[Region]:
     """Make every region of one nodule from one distance field.
 
-    The distance of a voxel is that of its centre to the nearest centre of a nodule voxel (Euclidean distance
-    transform on the true spacing); it is measured between centres, which makes shells a little thin (documented
-    in ``docs/design.md``).
+    A voxel belongs by the distance of its centre from the nodule's surface, which is estimated to a fraction of a voxel
+    (:func:`lungpipe.region.distance.signed_distance_mm`). Regions of growing radius are nested; the nodule and disjoint
+    rings add up to the grown region, voxel for voxel.
 
     Parameters
     ----------
@@ -111,16 +155,17 @@ def expand_all(
         The nodule; not empty.
     specs : sequence of ShellSpec
     within : Mask, optional
-        Keep only these voxels (the lung) and the nodule's own. A region's voxels beyond this mask's block are lost
-        too.
+        Keep only these voxels (the lung) and the nodule's own. A region's voxels beyond this mask's block are lost too.
     without : iterable of Mask
         Remove these voxels (neighbouring nodules), but never the nodule's own.
+    structures : iterable of Mask
+        Remove these voxels too (large vessels, airways), but never the nodule's own.
 
     Returns
     -------
     list of Region
-        In the order of ``specs``. A region that clipping empties is there with an empty mask and
-        ``clipped_fraction`` 1, so that the caller decides.
+        In the order of ``specs``. A region that is empty, or that clipping empties, is there with an empty mask, so that
+        the caller decides.
 
     Raises
     ------
@@ -129,27 +174,84 @@ def expand_all(
     """
     if not mask.n_voxels:
         raise RegionError("empty_mask", "the nodule's mask is empty, so it has no surroundings")
+    tight = mask.trimmed()
+    reach_mm = max(spec.radius_mm for spec in specs)
     # A cuboid rounds to whole voxels and may reach half a voxel past its radius.
-    reach_mm = max(spec.radius_mm for spec in specs) + max(mask.frame.spacing_mm)
-    box = box_around(mask.frame, *mask.bounds, reach_mm)
-    nodule = mask.within(*box).voxels
-    allowed = np.ones(nodule.shape, dtype=np.bool_) if within is None else within.within(*box).voxels.copy()
-    for other in without:
-        allowed &= ~other.within(*box).voxels
-    allowed |= nodule
-    distance_mm = ndimage.distance_transform_edt(~nodule, sampling=mask.frame.spacing_mm)
+    z, y, x = (int(np.ceil(reach_mm / s)) + 1 if reach_mm else 0 for s in mask.frame.spacing_mm)
+    margin = (z, y, x)
+    nodule = np.pad(tight.voxels, [(m, m) for m in margin])
+    window, start = _in_frame(tight, margin)
+    cause = _causes(mask, nodule, window, start, within, without, structures)
+    distance_mm = (
+        signed_distance_mm(tight.voxels, mask.frame.spacing_mm, margin)
+        if any(spec.radius_mm and spec.metric == "ball" for spec in specs)
+        else np.zeros(nodule.shape)
+    )
+    free = cause == 0
     regions = []
     for spec in specs:
-        whole = _cuboid(nodule, spec, mask) if spec.metric == "cuboid" else np.asarray(distance_mm <= spec.radius_mm)
-        if spec.kind == "shell":
-            whole = whole & ~nodule
-        kept = whole & allowed
-        n_whole = int(np.count_nonzero(whole))
-        lost = 1.0 - np.count_nonzero(kept) / n_whole if n_whole else 0.0
-        regions.append(Region(spec, Mask(kept, mask.frame, box[0]), float(lost)))
+        whole = _cuboid(nodule, spec, mask) if spec.metric == "cuboid" else _at_distance(spec, nodule, distance_mm)
+        kept = whole & free
+        n_whole, n_kept = int(np.count_nonzero(whole)), int(np.count_nonzero(kept))
+        counts = (
+            np.bincount(cause[whole], minlength=len(CAUSES) + 1)[1:].tolist() if n_kept < n_whole else [0] * len(CAUSES)
+        )
+        taken = {name: count / max(n_whole, 1) for name, count in zip(CAUSES, counts, strict=True)}
+        lost = float(n_whole - n_kept) / max(n_whole, 1)
+        regions.append(Region(spec, Mask(np.ascontiguousarray(kept[window]), mask.frame, start), lost, taken))
     return regions
+
+
+def _in_frame(tight: Mask, margin: IndexTriple) -> tuple[tuple[slice, slice, slice], IndexTriple]:
+    """What of a padded mask lies in its image: the part of the padded array, and where that begins in the image."""
+    slices: list[slice] = []
+    start: list[int] = []
+    for low, n, m, size in zip(tight.start, tight.shape, margin, tight.frame.shape, strict=True):
+        first, last = max(0, low - m), min(size, low + n + m)
+        slices.append(slice(first - low + m, last - low + m))
+        start.append(first)
+    return (slices[0], slices[1], slices[2]), (start[0], start[1], start[2])
+
+
+def _causes(
+    mask: Mask,
+    nodule: NDArray[np.bool_],
+    window: tuple[slice, slice, slice],
+    start: IndexTriple,
+    within: Mask | None,
+    without: Iterable[Mask],
+    structures: Iterable[Mask],
+) -> NDArray[np.uint8]:
+    """What takes each voxel (z, y, x): 0 for nothing, else the place in :data:`CAUSES` from 1."""
+    cause = np.full(nodule.shape, 1 + CAUSES.index("edge"), dtype=np.uint8)
+    z, y, x = (first + part.stop - part.start for first, part in zip(start, window, strict=True))
+    inner = np.zeros(cause[window].shape, dtype=np.uint8)
+    stop = (z, y, x)
+    if within is not None:
+        inner[~within.within(start, stop).voxels] = 1 + CAUSES.index("wall")
+    for structure in structures:
+        inner[structure.within(start, stop).voxels] = 1 + CAUSES.index("vessel")
+    for other in without:
+        inner[other.within(start, stop).voxels] = 1 + CAUSES.index("neighbour")
+    cause[window] = inner
+    cause[nodule] = 0
+    return cause
+
+
+def _at_distance(spec: ShellSpec, nodule: NDArray[np.bool_], distance_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+    if spec.kind == "nodule":
+        return nodule
+    if spec.kind == "core":
+        return np.asarray(distance_mm <= -spec.radius_mm)
+    within = np.asarray(distance_mm <= spec.radius_mm)
+    if spec.kind == "band":
+        return within & (distance_mm >= -spec.radius_mm)
+    if spec.kind == "grown":
+        return within
+    return within & (distance_mm > spec.inner_mm)
 
 
 def _cuboid(nodule: NDArray[np.bool_], spec: ShellSpec, mask: Mask) -> NDArray[np.bool_]:
     half = [round(spec.radius_mm / spacing_mm) for spacing_mm in mask.frame.spacing_mm]
-    return np.asarray(ndimage.maximum_filter(nodule, size=[2 * n + 1 for n in half], mode="constant", cval=0))
+    grown = ndimage.maximum_filter(nodule, size=[2 * n + 1 for n in half], mode="constant", cval=0)
+    return np.asarray(grown & ~nodule if spec.kind == "shell" else grown)

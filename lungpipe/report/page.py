@@ -15,6 +15,7 @@ from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.lineage import lineage_section
+from lungpipe.report.profile import CLASSES, hu_profile, profiles, ring_means
 from lungpipe.report.settings_text import flat, toml
 from lungpipe.report.stage_counts import stage_counts
 
@@ -48,6 +49,7 @@ def _content(report: Report) -> dict[str, Any]:
         "simulated": report.intensities == SIMULATED,
         "verdicts": summary.verdicts(scores) if scores is not None else [],
         "pictures": _radius_pictures(report, scores),
+        "profile": _profile(report),
         "roc": _roc(report, scores),
         "sheet": _sheet(report),
         "counts": [(_numbered(name, count), count) for name, count in counts],
@@ -95,6 +97,24 @@ def _radius_pictures(report: Report, scores: pd.DataFrame | None) -> list[dict[s
             }
         )
     return pictures
+
+
+def _profile(report: Report) -> dict[str, str] | None:
+    """Draw mean HU against distance for the segmenter that the page shows, where its regions allow it."""
+    if report.features is None or not len(report.features):
+        return None
+    profile = profiles(ring_means(report.features), report.nodules)
+    if not (profile["outer_mm"] > 0).any():
+        return None
+    simulated = report.intensities == SIMULATED
+    image = hu_profile(profile, planted_radius_mm=report.planted_radius_mm, simulated=simulated)
+    nearest = profile[profile["outer_mm"] > 0].sort_values("outer_mm").drop_duplicates("malignant")
+    said = ", ".join(f"{CLASSES[int(row['malignant'])]} {row['mean_hu']:.0f} HU" for row in nearest.to_dict("records"))
+    return {
+        "src": data_uri("image/svg+xml", image.encode()),
+        "alt": f"Mean HU against the distance from the nodule's surface; nearest to it: {said}.",
+        "segmenter": plain(report.features["segmenter"].iloc[0]),
+    }
 
 
 def _roc(report: Report, scores: pd.DataFrame | None) -> dict[str, str] | None:
@@ -179,6 +199,8 @@ class Report:
         How far a simulated effect reaches from the nodule's edge.
     no_benchmark : str
         Why there are no scores, if the caller knows.
+    features : DataFrame or None
+        Rows of the one segmenter whose HU are drawn against distance.
     """
 
     title: str
@@ -193,3 +215,4 @@ class Report:
     beside: Sequence[tuple[str, pd.DataFrame, str]] = field(default=())
     planted_radius_mm: float | None = None
     no_benchmark: str = ""
+    features: pd.DataFrame | None = None

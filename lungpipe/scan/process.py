@@ -13,19 +13,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
+import numpy as np
+
 from lungpipe.dicom import read
 from lungpipe.dicom.source import digest
 from lungpipe.errors import CaseError, DicomError, Exclusion, FeatureError, RegionError
-from lungpipe.region import expand
-from lungpipe.region.lung import lung_mask
+from lungpipe.region.airways import airway_tree
+from lungpipe.region.lung import Lungs, find_lungs
 from lungpipe.scan.locate import locate
+from lungpipe.scan.regions import regions_of, why_empty
 from lungpipe.scan.rows import Rows, part_path
 from lungpipe.scan.stages import Stages, stages_of
 from lungpipe.segment.fusion import agreement_map, disagreement, fuse
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
 from lungpipe.store.tables import make_table, read_table, write_table
-from lungpipe.store.volumes import read_mask, read_volume, write_counts, write_mask, write_volume
+from lungpipe.store.volumes import read_labels, read_mask, read_volume, write_labels, write_mask, write_volume
 from lungpipe.volume import Mask
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from lungpipe.scan.stages import ScanJob
     from lungpipe.store.ledger import Record
     from lungpipe.volume import CTVolume
+
+#: Trachea and main bronchi among the stored labels of the lungs (1 right, 2 left).
+AIRWAY_LABEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +215,30 @@ class _Scan:
         return found, failed
 
     @cached_property
-    def lung(self) -> Mask | RegionError | None:
-        """The lung, or why there is none; None where nothing is clipped to it."""
+    def lungs(self) -> Lungs | RegionError | None:
+        """The lungs, or why there are none; None where nothing is clipped to them."""
         entry = self.stages.lung
         if entry is None:
             return None
         failed = (ledger.load(self.place, entry.ref)).failed
         if failed:
             return RegionError(failed["code"], failed["message"])
-        return read_mask(self.place, self.stages.store, f"lung/{entry.id}")
+        stored = read_labels(self.place, self.stages.store, f"lung/{entry.id}")
+        labels = np.where(stored.voxels == AIRWAY_LABEL, 0, stored.voxels).astype(np.uint8)
+        airways = Mask(stored.voxels == AIRWAY_LABEL, stored.frame, stored.start)
+        return Lungs(labels, stored.frame, stored.start, airways)
+
+    @cached_property
+    def airways(self) -> Mask | RegionError:
+        """The lumen of the airways, or why there is none."""
+        if not isinstance(self.lungs, Lungs):
+            raise TypeError("airways are looked for where there are lungs")
+        try:
+            return airway_tree(self.volume, self.lungs)
+        except RegionError as error:
+            return error
+        finally:
+            self._lap("airways")
 
     def _rows(self, entry: Record) -> Rows:
         return Rows(self.job.who, self.stages.volume.id, self.job.source_sha256, entry.id)
@@ -241,21 +262,23 @@ class _Scan:
         self._write_parts(entry, rows)
 
     def store_lung(self) -> None:
-        """Make the lung mask, unless it stands or is not asked for."""
+        """Find the lungs, unless that was done or is not asked for."""
         entry = self.stages.lung
         if entry is None or self.reuse(entry):
             return
         path = f"lung/{entry.id}"
         try:
-            mask = lung_mask(self.volume)
+            lungs = (self.settings.outside_lungs or find_lungs)(self.volume)
         except RegionError as error:
             self._record(replace(entry, failed={"code": error.code, "message": error.message}), [])
             return
         self._lap("lung")
         for name in (path, "lung/zarr.json"):
             self.place.remove(f"{self.stages.store}/{name}")
-        write_mask(self.place, self.stages.store, path, mask)
-        self.__dict__["lung"] = mask
+        labels = np.where(lungs.airways.voxels, np.uint8(AIRWAY_LABEL), lungs.voxels)
+        about = {"labels": {"1": "right lung", "2": "left lung", "3": "trachea and main bronchi"}}
+        write_labels(self.place, self.stages.store, path, labels, lungs.start, about)
+        self.__dict__["lungs"] = lungs
         self._lap("store")
         self._record(entry, self._stored("lung", path))
 
@@ -317,7 +340,7 @@ class _Scan:
     def _write_map(self, entry: Record, nodule_id: str, methods: Mapping[str, Mask]) -> None:
         counts, start = agreement_map([*methods.values()])
         path = f"agreement/{entry.id}/{nodule_id}"
-        write_counts(self.place, self.stages.store, path, counts, start, {"methods": sorted(methods)})
+        write_labels(self.place, self.stages.store, path, counts, start, {"methods": sorted(methods)})
 
     def _stored(self, group: str, path: str) -> list[str]:
         """Outputs of an artefact in the zarr group: its own part, and the metadata of the group that holds it."""
@@ -342,21 +365,22 @@ class _Scan:
             return
         settings, rows = self.settings, self._rows(entry)
         masks = self._masks_of(name)
-        lung = self.lung if masks else None
+        lungs = self.lungs if masks else None
         self._lap("read")
         for nodule_id, mask in masks.items():
-            if isinstance(lung, RegionError):
-                rows.exclude(lung, nodule_id, name)
+            if isinstance(lungs, RegionError):
+                rows.exclude(lungs, nodule_id, name)
                 continue
-            others = [m for other, m in masks.items() if other != nodule_id] if settings.exclude_neighbours else []
-            regions = expand.expand_all(mask, settings.specs, within=lung, without=others)
+            others = [other for other_id, other in masks.items() if other_id != nodule_id]
+            regions, codes = regions_of(mask, others, self.volume, lungs, lambda: self.airways, settings)
             self._lap("regions")
             values = settings.extractor(self.volume, [region.mask for region in regions], settings.radiomics)
             for region, value in zip(regions, values, strict=True):
-                if isinstance(value, FeatureError):
-                    rows.exclude(value, nodule_id, f"{name}, {region.spec.kind} {region.spec.radius_mm:g} mm")
-                else:
-                    rows.feature(nodule_id, name, region, value)
+                lost = why_empty(region) or (value if isinstance(value, FeatureError) else None)
+                if lost is not None:
+                    rows.exclude(lost, nodule_id, f"{name}, {region.spec.kind} {region.spec.radius_mm:g} mm")
+                elif not isinstance(value, FeatureError):
+                    rows.feature(nodule_id, name, region, value, codes)
             self._lap("features")
         self._write_parts(entry, rows, ("features",))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lungpipe.errors import CaseError, Exclusion
+from lungpipe.region.accuracy import expected_error
 from lungpipe.segment.diameters import measure, size_class
 from lungpipe.segment.quality import measure_quality
 from lungpipe.store.tables import read_parts
@@ -101,8 +102,10 @@ class Rows:
             | {"artefact": self.artefact}
         )
 
-    def feature(self, nodule_id: str, segmenter: str, region: Region, values: Mapping[str, float]) -> None:
-        """Record the features of a region."""
+    def feature(
+        self, nodule_id: str, segmenter: str, region: Region, values: Mapping[str, float], codes: tuple[str, ...] = ()
+    ) -> None:
+        """Record the features of a region. Codes that depend on a recipe's limit are joined later."""
         self.features.append(
             {
                 **self.who,
@@ -110,9 +113,13 @@ class Rows:
                 "segmenter": segmenter,
                 "region": region.spec.kind,
                 "radius_mm": region.spec.radius_mm,
+                "inner_mm": region.spec.inner_mm,
                 "n_voxels": region.mask.n_voxels,
                 "volume_mm3": region.mask.volume_mm3,
                 "clipped_fraction": region.clipped_fraction,
+                **{f"clipped_{cause}": part for cause, part in region.taken.items()},
+                "volume_error": expected_error(region.spec, region.mask.frame.spacing_mm),
+                "codes": ";".join(codes),
                 "mask_id": region.mask.content_id,
                 "artefact": self.artefact,
                 **values,

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from lungpipe import plugins
 from lungpipe.errors import DatasetError
-from lungpipe.region import expand
+from lungpipe.region import airways, expand, vessels
+from lungpipe.region.codes import RegionLimits
+from lungpipe.region.outside_lung import OutsideLungs
 from lungpipe.segment import fusion
+from lungpipe.segment.outside.model import OutsideModel
 from lungpipe.segment.steps import Steps
 from lungpipe.segment.verdict import MaskLimits
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from lungpipe.segment import Segmenter
 
 #: Version of the chain: raise it when the same inputs and settings give other rows.
-VERSION = "4"
+VERSION = "5"
+#: Name of lungpipe's own way to find lungs.
+CLASSICAL = "classical"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,14 @@ class ScanSettings:
     radiomics: RadiomicsSettings
     consensus: tuple[str, ...] = ()
     limits: MaskLimits = field(default_factory=MaskLimits)
+    exclude_structures: tuple[str, ...] = ()
+    region_limits: RegionLimits = field(default_factory=RegionLimits)
+    outside_lungs: OutsideLungs | None = None
+
+    @property
+    def needs_lungs(self) -> bool:
+        """Whether regions depend on the lungs."""
+        return self.clip == "lung" or bool(self.exclude_structures)
 
     def segmenter_names(self) -> dict[str, Any]:
         """The segmenters as JSON values: name, version and parameters of each."""
@@ -45,20 +58,30 @@ class ScanSettings:
         """The ways to one mask from those of all methods, as JSON values."""
         return {name: {"name": name, "version": fusion.VERSION} for name in sorted(self.consensus)}
 
+    def lung_names(self) -> dict[str, Any]:
+        """Where the lungs come from, as JSON values."""
+        if self.outside_lungs is None:
+            return {"method": "classical"}
+        sides = {"right": list(self.outside_lungs.right), "left": list(self.outside_lungs.left)}
+        return {"method": _plugin(self.outside_lungs.model), **sides}
+
     def feature_names(self) -> dict[str, Any]:
         """What features depend on besides their masks, as JSON values."""
         return {
             "regions": [asdict(spec) for spec in self.specs],
             "clip": self.clip,
             "exclude_neighbours": self.exclude_neighbours,
+            "exclude_structures": list(self.exclude_structures),
             "extractor": _plugin(self.extractor),
             "radiomics": asdict(self.radiomics),
         }
 
-    @staticmethod
-    def feature_versions() -> dict[str, str]:
+    def feature_versions(self) -> dict[str, str]:
         """Versions of the code that regions and features come from."""
-        return {"scan": VERSION, "region": expand.VERSION}
+        versions = {"scan": VERSION, "region": expand.VERSION}
+        if self.exclude_structures:
+            versions |= {"vessels": vessels.VERSION, "airways": airways.VERSION}
+        return versions
 
     def names(self) -> dict[str, Any]:
         """Everything, for ``run.json``."""
@@ -66,6 +89,8 @@ class ScanSettings:
             "segmenters": self.segmenter_names(),
             "consensus": self.consensus_names(),
             "mask_quality": asdict(self.limits),
+            "region_quality": asdict(self.region_limits),
+            "lung": self.lung_names() if self.needs_lungs else None,
             **self.feature_names(),
             "versions": self.feature_versions(),
         }
@@ -96,6 +121,9 @@ def settings_from(
     steps: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     quality: Mapping[str, Any] | None = None,
+    exclude_structures: tuple[str, ...] = (),
+    max_clipped_fraction: float = RegionLimits().max_clipped_fraction,
+    lung: Mapping[str, Any] | None = None,
 ) -> ScanSettings:
     """Turn a recipe's words into plug-ins and regions.
 
@@ -122,7 +150,29 @@ def settings_from(
         radiomics=replace(radiomics, interpolation="int16") if pins else radiomics,
         consensus=_consensus(consensus, methods),
         limits=MaskLimits(**(quality or {})),
+        exclude_structures=() if pins else exclude_structures,
+        region_limits=RegionLimits(max_clipped_fraction),
+        outside_lungs=_outside_lungs(**(lung or {})),
     )
+
+
+def _outside_lungs(
+    method: str = CLASSICAL,
+    right: tuple[int | str, ...] = (),
+    left: tuple[int | str, ...] = (),
+    parameters: Mapping[str, Any] | None = None,
+) -> OutsideLungs | None:
+    """The model that the recipe names for the lungs, or None for lungpipe's own method."""
+    if method == CLASSICAL:
+        if right or left or parameters:
+            raise DatasetError(f"regions.lung: labels and parameters are those of a model; {CLASSICAL!r} has none")
+        return None
+    model = segmenters_of((method,), "", Steps(), {method: parameters or {}})[method]
+    if not isinstance(model, OutsideModel):
+        raise DatasetError(
+            f"regions.lung.method: {method!r} is no model that labels a whole scan (docs/outside-models.md)"
+        )
+    return OutsideLungs(model, right, left)
 
 
 def segmenters_of(

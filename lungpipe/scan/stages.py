@@ -126,7 +126,11 @@ def stages_of(job: ScanJob, settings: ScanSettings) -> Stages:
         inputs={"nodules": [_describe(nodule) for nodule in job.nodules]},
         versions={"scan": VERSION},
     )
-    lungs = named("lung", [volume], versions={"lung": lung.VERSION}) if settings.clip == "lung" else None
+    lungs = (
+        named("lung", [volume], settings=settings.lung_names(), versions={"lung": lung.VERSION})
+        if settings.needs_lungs
+        else None
+    )
     masks = {
         name: named(
             "masks",

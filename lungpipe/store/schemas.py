@@ -14,6 +14,8 @@ from lungpipe.store.columns import Between, Column, ListOf, Matches, OneOf, Rela
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
+
 #: Rounding that a limit of an interval may be off by.
 _ROUNDING = 1e-9
 _NAME = Matches(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, dot, hyphen and underscore")
@@ -23,8 +25,15 @@ _HEX16 = Matches(r"[0-9a-f]{16}", "16 hex digits")
 _HEX64 = Matches(r"[0-9a-f]{64}", "64 hex digits")
 _NOT_NEGATIVE, _POSITIVE, _FRACTION = Between(0), Between(0, above=True), Between(0, 1)
 #: Kinds of region, as in :data:`lungpipe.region.expand.Kind`.
-REGIONS = ("nodule", "grown", "shell")
+REGIONS = ("nodule", "grown", "shell", "ring", "core", "band")
 CHOSEN = "chosen"
+#: What takes voxels from a region, by cause (:data:`lungpipe.region.expand.CAUSES`), for people.
+CLIPPED_BY = {
+    "edge": "the edge of the scan",
+    "neighbour": "a neighbouring nodule",
+    "vessel": "a large vessel or airway",
+    "wall": "chest wall, mediastinum or whatever else is not the nodule's lung",
+}
 
 
 def _pseudonym(letter: str, *, empty: bool = False) -> Matches:
@@ -161,22 +170,39 @@ AGREEMENT = Schema(
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
 )  # fmt: skip
 
+
+def _adds_up(table: pd.DataFrame) -> pd.Series[bool]:
+    parts = table[[f"clipped_{cause}" for cause in CLIPPED_BY]].sum(axis=1)
+    return (parts - table["clipped_fraction"]).abs() <= _ROUNDING
+
+
 FEATURES = Schema(
     "A region of a nodule as one segmenter drew it, with its features",
     (
         *_of("nodule"),
         _NODULE_ID,
         _SEGMENTER,
-        Column("region", "str", "", "The nodule, the nodule grown by the radius, or the latter without the nodule", "shell", OneOf(REGIONS)),
-        Column("radius_mm", "float64", "mm", "How far the region reaches from the nodule; 0 for the nodule itself", 8.0, _NOT_NEGATIVE),
+        Column("region", "str", "", "The nodule; grown by the radius; that without the nodule (shell), or only beyond inner_mm (ring); what lies that deep inside (core); what lies that near the surface (band)", "shell", OneOf(REGIONS)),
+        Column("radius_mm", "float64", "mm", "Distance from the nodule's surface; 0 for the nodule itself", 8.0, _NOT_NEGATIVE),
+        Column("inner_mm", "float64", "mm", "Where a ring begins; 0 for other regions", 0.0, _NOT_NEGATIVE),
         Column("n_voxels", "int64", "1", "Voxels of the region on the grid of the scan, after clipping", 4712, Between(1)),
         _VOLUME_MM3,
         Column("clipped_fraction", "float64", "1", "Part of the region's voxels that clipping took", 0.25, _FRACTION),
+        *(
+            Column(f"clipped_{cause}", "float64", "1", f"Part of the region's voxels that {taker} took", 0.25 if cause == "wall" else 0.0, _FRACTION)
+            for cause, taker in CLIPPED_BY.items()
+        ),
+        Column("volume_error", "float64", "1", "Relative error of the volume before clipping to be reckoned with at such slices (docs/regions.md); missing where none was measured", 0.02, _NOT_NEGATIVE, nullable=True),
+        Column("codes", "str", "", "What needs a look about the region", "", _SNAKES),
         Column("mask_id", "str", "", "Content of the region: voxels and place", "00000000000000d4", _HEX16),
         _ARTEFACT,
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm"),
-    (Relation("radius_mm is 0 for the region 'nodule' and for no other", lambda t: (t["region"] == "nodule") == (t["radius_mm"] == 0)),),
+    (
+        Relation("radius_mm is 0 for the region 'nodule' and for no other", lambda t: (t["region"] == "nodule") == (t["radius_mm"] == 0)),
+        Relation("inner_mm is 0 but for rings, and less than radius_mm", lambda t: (t["inner_mm"] == 0) | ((t["region"] == "ring") & (t["inner_mm"] < t["radius_mm"]))),
+        Relation("the parts that clipping took add up to clipped_fraction", _adds_up),
+    ),
     open=True,
 )  # fmt: skip
 

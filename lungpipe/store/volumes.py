@@ -20,7 +20,7 @@ from zarr.storage import MemoryStore
 from lungpipe.errors import GeometryError, StoreError
 from lungpipe.geometry import Geometry
 from lungpipe.store.one_chunk import GROUP_JSON, LEVEL, one_chunk_files
-from lungpipe.volume import CTVolume, Mask
+from lungpipe.volume import Block, CTVolume, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,7 @@ def write_mask(place: Place, name: str, path: str, mask: Mask, attributes: dict[
     name : str
         Group of the volume, ``volumes/<id>.zarr``.
     path : str
-        ``masks/<artefact>/<nodule_id>`` or ``lung/<artefact>``.
+        ``masks/<artefact>/<nodule_id>``.
     mask : Mask
         On the volume's grid. Not empty.
     attributes : dict, optional
@@ -145,26 +145,42 @@ def write_mask(place: Place, name: str, path: str, mask: Mask, attributes: dict[
     _write_beside(place, name, path, tight.voxels.astype(np.uint8), about)
 
 
-def write_counts(
-    place: Place, name: str, path: str, counts: NDArray[np.uint8], start: IndexTriple, attributes: dict[str, Any]
+def write_labels(
+    place: Place, name: str, path: str, labels: NDArray[np.uint8], start: IndexTriple, attributes: dict[str, Any]
 ) -> None:
-    """Write how many masks hold each voxel, as uint8 array ``path`` beside the volume; one of that path is replaced.
+    """Write a small number for each voxel, as uint8 array ``path`` beside the volume; one of that path is replaced.
 
     Parameters
     ----------
     place, name, path
-        As in :func:`write_mask`; ``agreement/<artefact>/<nodule_id>``.
-    counts : ndarray of uint8, shape (z, y, x)
+        As in :func:`write_mask`; ``agreement/<artefact>/<nodule_id>`` (how many masks hold a voxel) or ``lung/<artefact>``
+        (which lung).
+    labels : ndarray of uint8, shape (z, y, x)
+        Below 255.
     start : tuple of int
         Index (z, y, x) of its first voxel in the volume.
     attributes : dict
         What describes it; ``start`` is added.
     """
-    _write_beside(place, name, path, counts, {**attributes, "start": [int(v) for v in start]})
+    _write_beside(place, name, path, labels, {**attributes, "start": [int(v) for v in start]})
 
 
 def read_mask(place: Place, name: str, path: str) -> Mask:
     """Read a mask that :func:`write_mask` wrote; parameters as there.
+
+    Raises
+    ------
+    StoreError
+        ``damaged_mask`` if it is missing, or not what was written.
+    """
+    labels = read_labels(place, name, path)
+    if labels.voxels.max() > 1:
+        raise StoreError("damaged_mask", "the stored mask holds other values than 0 and 1; run the recipe again")
+    return Mask(labels.voxels.astype(np.bool_), labels.frame, labels.start)
+
+
+def read_labels(place: Place, name: str, path: str) -> Block:
+    """Read what :func:`write_labels` or :func:`write_mask` wrote; parameters as there.
 
     Raises
     ------
@@ -177,9 +193,9 @@ def read_mask(place: Place, name: str, path: str) -> Mask:
         array = cast("zarr.Array[Any]", root[path])
         z, y, x = cast("list[int]", array.attrs["start"])
         voxels = _read(array, (0, 0, 0), cast("IndexTriple", array.shape))
-        if voxels.max() > 1:
+        if voxels.max() == ABSENT_IN_MASK:
             raise FileNotFoundError
-        return Mask(voxels.astype(np.bool_), frame, (z, y, x))
+        return Block(voxels, frame, (z, y, x))
 
 
 def _write_beside(place: Place, name: str, path: str, voxels: NDArray[np.uint8], attributes: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from lungpipe.dicom.index import index_series
 from lungpipe.dicom.source import digest
+from lungpipe.geometry import Geometry
 from lungpipe.nodule import Nodule
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.scan import ScanJob, gather_parts, process_scan, settings_from
@@ -123,13 +124,43 @@ def test_neighbour_is_kept_out_of_the_surroundings(tmp_path, make_ct, make_ball,
     for exclude in (True, False):
         result = process_scan(job, settings(radii_mm=(6,), exclude_neighbours=exclude), tmp_path)
         features = rows_of(result, tmp_path, "features")
-        lost[exclude] = features.set_index("nodule_id")["clipped_fraction"]
+        lost[exclude] = features.set_index("nodule_id")["clipped_neighbour"]
     assert (lost[False] == 0).all()
     # The lens common to balls of 10 mm (nodule and shell) and 4 mm at 11 mm, over the shell's volume: analysis.
     outer, ball, apart = 10.0, 4.0, 11.0
     lens = np.pi * (outer + ball - apart) ** 2 / (12 * apart)
     lens *= apart**2 + 2 * apart * (ball + outer) - 3 * (ball - outer) ** 2
-    assert lost[True][f"N-{'A' * 12}"] == pytest.approx(lens / (4 / 3 * np.pi * (outer**3 - ball**3)), rel=0.25)
+    assert lost[True][f"N-{'A' * 12}"] == pytest.approx(lens / (4 / 3 * np.pi * (outer**3 - ball**3)), rel=0.1)
+
+
+def test_regions_keep_to_the_lung_of_their_nodule(tmp_path, dicom_writer):
+    """Surroundings reach neither across the mediastinum into the other lung nor into large vessels, and both are told."""
+    shape, spacing = (60, 90, 110), (1.0, 1.0, 1.0)
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    hu = np.full(shape, 40, np.int16)
+    right, left = (((y - 45) / 34.0) ** 2 + ((x - c) / 23.0) ** 2 + ((z - 30) / 27.0) ** 2 <= 1 for c in (29, 79))
+    hu[right | left] = -860
+    hu[np.broadcast_to((y - 45) ** 2 + (x - 46) ** 2 <= 16, shape) & right] = 35  # the nodule's vessel
+    nodule_ball = (z - 30) ** 2 + (y - 45) ** 2 + (x - 37) ** 2 <= 9
+    hu[nodule_ball] = 35
+    volume = CTVolume(hu, Geometry(shape, spacing))
+    dicom_writer(tmp_path / "dicom", volume)
+    job = job_of(index_series(tmp_path / "dicom").series[0], (nodule("A", (37.0, 45.0, 30.0), (6.0,) * 3),))
+    words = {"clip": "lung", "radii_mm": (24,), "kinds": ("shell",), "methods": ("otsu",)}
+    plain = rows_of(process_scan(job, settings(**words), tmp_path), tmp_path, "features").iloc[0]
+    without = process_scan(job, settings(**words, exclude_structures=("vessels", "airways")), tmp_path)
+    less = rows_of(without, tmp_path, "features").iloc[0]
+    assert plain["clipped_wall"] == plain["clipped_fraction"]
+    assert plain["codes"] == ""
+    # All of the right lung within 24 mm, but nothing of the left one, which begins at x = 56.
+    distance = np.sqrt((z - 30.0) ** 2 + (y - 45.0) ** 2 + (x - 37.0) ** 2) - 3.0
+    near = (distance > 0) & (distance <= 24) & right & ~nodule_ball
+    assert plain["n_voxels"] == pytest.approx(np.count_nonzero(near), rel=0.1)
+    unclipped = 4 / 3 * np.pi * (27.0**3 - 3.0**3)
+    assert plain["clipped_wall"] == pytest.approx(1 - np.count_nonzero(near) / unclipped, abs=0.06)
+    assert less["clipped_vessel"] > 0.01
+    assert less["n_voxels"] < plain["n_voxels"]
+    assert less["codes"] == "no_airways_found"
 
 
 def test_unreadable_archive_is_an_exclusion(job, tmp_path):

@@ -14,7 +14,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.region import expand
 from lungpipe.store.columns import Between, ListOf, Matches, OneOf
 from lungpipe.store.contracts import _row_rules, check_table, pandera_schema
-from lungpipe.store.schemas import REGIONS, SCHEMAS
+from lungpipe.store.schemas import CLIPPED_BY, REGIONS, SCHEMAS
 from lungpipe.store.tables import from_bytes, to_bytes
 
 RULES = [(name, column) for name, schema in SCHEMAS.items() for column in schema.declared if column.rule is not None]
@@ -111,8 +111,9 @@ def test_values_that_no_table_may_hold(name, column, value):
         ("series", {"codes": ";".join(CODES), "verdict": "quarantine"}),
         ("exclusions", {"patient_id": "", "series_uid": "", "nodule_id": "", "file": PSEUDONYM("file", "a/b.dcm")}),
         ("nodules", {"malignant": pd.NA, "split": "validation", "codes": "open_contour;self_crossing"}),
-        ("features", {"clipped_fraction": 1.0}),
-        ("features", {"region": "nodule", "radius_mm": 0.0, "clipped_fraction": 0.0}),
+        ("features", {"clipped_fraction": 1.0, "clipped_wall": 0.9, "clipped_edge": 0.1}),
+        ("features", {"region": "nodule", "radius_mm": 0.0, "clipped_fraction": 0.0, "clipped_wall": 0.0}),
+        ("features", {"region": "ring", "radius_mm": 8.0, "inner_mm": 4.0, "codes": "clipped;no_airways_found"}),
         ("features", {"original_firstorder_Mean": NAN, "mine": np.inf}),
         ("predictions", {"region": "chosen", "radius_mm": NAN, "segmenter": "chosen", "classifier": "chosen"}),
         ("scores", {"auc_low_all": NAN, "auc_high_all": NAN}),
@@ -132,6 +133,9 @@ def test_values_that_are_rare_but_right(name, values):
     [
         ("features", {"region": "nodule", "radius_mm": 8.0}, "radius_mm is 0"),
         ("features", {"region": "shell", "radius_mm": 0.0}, "radius_mm is 0"),
+        ("features", {"inner_mm": 2.0}, "inner_mm is 0 but for rings"),
+        ("features", {"region": "ring", "inner_mm": 8.0}, "inner_mm is 0 but for rings"),
+        ("features", {"clipped_edge": 0.1}, "the parts that clipping took add up"),
         ("predictions", {"region": "chosen"}, "radius_mm is missing"),
         ("predictions", {"radius_mm": NAN}, "radius_mm is missing"),
         ("scores", {"radius_mm": NAN}, "radius_mm is missing"),
@@ -220,7 +224,7 @@ def test_feature_columns_are_floats():
     assert list(from_bytes("features", to_bytes("features", frame)).columns[-2:]) == ["original_a", "mine"]
     for wrong in (1, "x", np.float32(1)):
         message = refusal("features", frame.assign(mine=wrong))
-        assert "1 feature columns are not float64, the first in place 14" in message
+        assert "1 feature columns are not float64, the first in place 21" in message
 
 
 def test_several_faults_in_one_message():
@@ -248,6 +252,7 @@ def test_every_pseudonym_is_accepted_where_it_belongs(kind, text):
 def test_closed_lists_are_those_of_their_modules():
     """Regions, verdicts and codes are the ones that the stages know."""
     assert set(REGIONS) == set(get_args(expand.Kind))
+    assert tuple(CLIPPED_BY) == expand.CAUSES
     rules = {column.name: column.rule for column in SCHEMAS["series"].declared}
     assert rules["verdict"].values == VERDICTS
     assert rules["codes"].values == tuple(CODES)

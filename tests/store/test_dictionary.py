@@ -84,7 +84,11 @@ def test_json_says_the_same():
         name: list(schema.columns) for name, schema in SCHEMAS.items()
     }
     assert [one["name"] for one in found["features"]] == list(original_features())
-    assert found["tables"]["features"]["relations"] == ["radius_mm is 0 for the region 'nodule' and for no other"]
+    assert found["tables"]["features"]["relations"] == [
+        "radius_mm is 0 for the region 'nodule' and for no other",
+        "inner_mm is 0 but for rings, and less than radius_mm",
+        "the parts that clipping took add up to clipped_fraction",
+    ]
     (radius,) = (c for c in found["tables"]["scores"]["columns"] if c["name"] == "radius_mm")
     assert (radius["unit"], radius["nullable"], radius["allowed"]) == ("mm", True, "at least 0, or missing")
 
