@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.airways_command import airways
 from flows.archive_commands import export_dicom, export_masks, index
 from flows.catalog_commands import datasets
 from flows.dictionary_command import dictionary
@@ -127,8 +128,9 @@ def _prefect_environment() -> None:
 
 
 for _command in (
-    datasets, index, check_frame, segment, lung, raters, evaluate_masks, stats_surroundings, export_dicom, export_masks, export_ome, export_nifti,
-    picture, trace, impact, withdraw, verify, gc, query, dictionary, export_prov, export_crate, export_croissant,
+    datasets, index, check_frame, segment, lung, airways, raters, evaluate_masks, stats_surroundings, export_dicom,
+    export_masks, export_ome, export_nifti, picture, trace, impact, withdraw, verify, gc, query, dictionary,
+    export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.image_out import check_mask_name, write_image
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -34,14 +35,13 @@ def lung(
     from lungpipe.region.lung import find_lungs
     from lungpipe.volume import CTVolume
 
-    if not "".join(out.suffixes).lower().endswith((".nii", ".nii.gz", ".nrrd")):
-        raise DatasetError(f"{out}: a mask is written as .nii.gz, .nii or .nrrd")
+    check_mask_name(out)
     if picture is not None and picture.suffix.lower() != ".png":
         raise DatasetError(f"{picture}: a picture is written as .png")
     hu, geometry = read_image(image)
     volume = CTVolume(np.asarray(hu), geometry)
     lungs = find_lungs(volume)
-    _write(out, to_sitk(lungs.voxels, geometry))
+    write_image(out, to_sitk(lungs.voxels, geometry))
     if picture is not None:
         _draw(picture, volume, lungs)
     figures = _figures(lungs)
@@ -72,13 +72,3 @@ def _draw(path: Path, volume: CTVolume, lungs: Lungs) -> None:
     from lungpipe.store.place import write_atomically
 
     write_atomically(path, lung_picture(volume, lungs))
-
-
-def _write(out: Path, image: Any) -> None:
-    """Write a mask, whole or not at all."""
-    import SimpleITK as sitk
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".partial-{out.name}")
-    sitk.WriteImage(image, str(temporary), True)
-    temporary.replace(out)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.image_out import check_mask_name, write_image
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -57,15 +58,14 @@ def segment(
 
     nodule = _nodule(box, point, inside or [], outside or [])
     segmenter = segmenters_of((method,), "", parsed_steps(changes or []), {})[method]
-    if not "".join(out.suffixes).lower().endswith((".nii", ".nii.gz", ".nrrd")):
-        raise DatasetError(f"{out}: a mask is written as .nii.gz, .nii or .nrrd")
+    check_mask_name(out)
     hu, geometry = read_image(image)
     volume = CTVolume(np.asarray(hu), geometry)
     nodule = with_extent(volume, nodule)
     mask = segmenter(volume, nodule)
     figures = _figures(mask, volume, nodule)
     voxels = mask.within((0, 0, 0), geometry.shape).voxels.astype(np.uint8)
-    _write(out, to_sitk(voxels, geometry))
+    write_image(out, to_sitk(voxels, geometry))
     figures["method"] = method
     if json_:
         print(json.dumps(figures, indent=1))  # noqa: T201  the command line's own output
@@ -131,13 +131,3 @@ def _numbers(text: str, flag: str, count: int) -> list[float]:
     if len(values) != count:
         raise DatasetError(f"{flag} {text!r}: expected {count} numbers joined by commas, mm (LPS)")
     return values
-
-
-def _write(out: Path, image: Any) -> None:
-    """Write a mask, whole or not at all."""
-    import SimpleITK as sitk
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".partial-{out.name}")
-    sitk.WriteImage(image, str(temporary), True)
-    temporary.replace(out)

@@ -110,7 +110,7 @@ def sections(
 def ray_lengths(lumen: Lumen, start_mm: NDArray[np.float64], ray: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance from n points (n, 3) along m directions each (n, m, 3) to the wall, mm; 0 where the start is outside."""
     step_mm = min(lumen.spacing_mm) / SAMPLES_A_VOXEL
-    longest_mm = 3.0 * float(lumen.at(start_mm).max()) + 4 * step_mm
+    longest_mm = 3.0 * max(float(lumen.at(start_mm).max()), 0.0) + 4 * step_mm
     far = np.arange(0.0, longest_mm, step_mm)
     wall = lumen.at(start_mm[:, None, None] + ray[:, :, None] * far[:, None])
     outside = wall <= 0

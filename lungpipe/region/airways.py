@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from lungpipe.errors import RegionError
+from lungpipe.segment.steps import opened
 from lungpipe.volume import Mask, box_around
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Raise it when the same volume gives another tree.
 VERSION = "1"
+#: The start is darker than this, HU, and a ball of this radius, mm, fits into it.
+SEED_HU, SEED_RADIUS_MM = -700.0, 1.6
 #: Lumen is darker than one of these, HU; what each of them reaches without a leak is joined.
 LUMEN_HU = (-920.0, -870.0, -800.0)
 #: And darker than its wall: by this, HU, than the closing by a square of this side, mm, in two of three planes.
@@ -75,15 +78,23 @@ def airway_tree(volume: CTVolume, lungs: Lungs) -> Mask:
     start, stop = box_around(both.frame, *both.bounds, WALL_MM)
     crop = volume.overlap(start, stop)
     within = both.within(crop.start, crop.stop).voxels
-    seed = lungs.airways.within(crop.start, crop.stop).voxels
     hu = crop.hu.astype(np.float32)
     spacing_mm = crop.frame.spacing_mm
+    seed = _clean(lungs.airways.within(crop.start, crop.stop).voxels & (hu < SEED_HU), spacing_mm)
     walled = _walled(hu, spacing_mm) & within
     tree, at_seed = seed.copy(), ndimage.binary_dilation(seed, ALL_NEIGHBOURS)
     for lumen_hu in LUMEN_HU:
         tree |= _grown(walled & (hu < lumen_hu) & ~seed, at_seed, spacing_mm)
     found = Mask(tree, crop.frame, crop.start).trimmed()
     return Mask(ndimage.binary_fill_holes(found.voxels), found.frame, found.start)
+
+
+def _clean(seed: NDArray[np.bool_], spacing_mm: Triple) -> NDArray[np.bool_]:
+    """The largest part of a seed (z, y, x) without what is thinner than a lobar bronchus: crumbs of lung beside the walls."""
+    labels, count = ndimage.label(opened(seed, SEED_RADIUS_MM, spacing_mm))
+    if not count:
+        return seed
+    return np.asarray(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])))
 
 
 def _walled(hu: NDArray[np.float32], spacing_mm: Triple) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from tree_scene import TUBES, expected_lengths, mask_of, tree
 
 from lungpipe.errors import RegionError
@@ -74,3 +75,18 @@ def test_an_empty_tree_has_no_branches():
     with pytest.raises(RegionError, match="airway") as caught:
         airway_graph(Mask(np.zeros(frame.shape, np.bool_), frame))
     assert caught.value.code == "no_airways_found"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_mask_branches_are_a_tree(seed):
+    """Clumps, sheets and crumbs are no airways, but are measured without an error: lengths and widths are not negative."""
+    rng = np.random.default_rng(seed)
+    frame = Geometry((24, 26, 28), (1.5, 0.8, 0.8))
+    field = ndimage.gaussian_filter(rng.normal(size=frame.shape), rng.uniform(0.4, 2.5))
+    graph = airway_graph(Mask(field > np.quantile(field, rng.uniform(0.6, 0.98)), frame))
+    for branch in graph.branches:
+        assert branch.parent is None or branch.parent < branch.number
+        assert branch.length_mm >= 0
+        assert branch.calibre_mm >= 0
+        assert branch.generation == (0 if branch.parent is None else graph.branches[branch.parent].generation + 1)
+    assert summary(graph)["n_branches"] == len(graph.branches)

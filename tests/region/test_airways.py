@@ -5,40 +5,12 @@ import time
 import numpy as np
 import pytest
 from scipy import ndimage
-from tree_scene import TUBES, tree
+from tree_scene import TUBES, scan
 
 from lungpipe.errors import RegionError
 from lungpipe.region.airways import airway_tree
 from lungpipe.region.lung import Lungs, find_lungs
-from lungpipe.volume import CTVolume, Mask
-
-SPACING = (1.0, 0.8, 0.8)
-
-
-def scan(hole_at=None):
-    """Lung of -870 HU with noise, in it the tree with walls of 1.5 mm; a hole of 3 mm radius in the walls at an LPS point.
-
-    Returns volume, lungs (whose airways are trachea and main bronchi), and the lumen.
-    """
-    lumen = tree(SPACING)
-    wall = tree(SPACING, grow_mm=1.5)
-    frame = lumen.frame
-    hu = np.full(frame.shape, -870.0)
-    hu[wall.lumen] = -200.0
-    points = frame.to_lps(np.moveaxis(np.indices(frame.shape), 0, -1))
-    if hole_at is not None:
-        hu[np.linalg.norm(points - np.asarray(hole_at), axis=-1) <= 3.0] = -870.0
-    hu[lumen.lumen] = -990.0
-    hu = ndimage.gaussian_filter(hu, 0.5) + np.random.default_rng(2).normal(0, 35, frame.shape)
-    central = np.zeros(frame.shape, np.bool_)
-    for start, end, radius in TUBES[:3]:
-        d = np.subtract(end, start)
-        share = np.clip(((points - start) @ d) / (d @ d), 0, 1)
-        central |= np.linalg.norm(points - start - share[..., None] * d, axis=-1) <= radius
-    labels = np.where(points[..., 0] < 0, 1, 2).astype(np.uint8)
-    labels[central] = 0
-    volume = CTVolume(np.rint(hu).astype(np.int16), frame)
-    return volume, Lungs(labels, frame, airways=Mask(central, frame)), lumen.lumen
+from lungpipe.volume import Mask
 
 
 def whole(mask: Mask) -> np.ndarray:

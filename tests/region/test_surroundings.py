@@ -245,7 +245,8 @@ def test_the_extractor_finds_lungs_once_a_volume(known_structures):
     first = extractor(volume, [region], RadiomicsSettings())
     second = extractor(volume, [region], RadiomicsSettings())
     assert len(known_structures) == 1
-    assert set(first[0]) == set(plugin.COLUMNS.values())
+    assert set(first[0]) == {*plugin.COLUMNS.values(), *plugin.TREE_COLUMNS.values()}
+    assert math.isnan(first[0]["surroundings_TreeBranches"])
     assert math.isnan(first[0]["surroundings_CountAirways"])
     assert first[0]["surroundings_DistanceVessel_mm"] == second[0]["surroundings_DistanceVessel_mm"]
 
