@@ -57,6 +57,16 @@ def test_distances_are_right_to_half_a_voxel(spacing_mm):
 
 
 @pytest.mark.parametrize("spacing_mm", SPACINGS)
+@pytest.mark.parametrize(("run", "away"), [("z", "y"), ("x", "y"), ("y", "z")])
+@pytest.mark.parametrize("gap_mm", [3.2, 5.1])
+def test_a_vessel_that_passes_by_is_as_far_as_it_was_put(spacing_mm, run, away, gap_mm):
+    """Across the slices and along them: within half of the largest voxel side, and none of them counts as touching."""
+    found = measured(scene(spacing_mm).vessel(*along(run, **{away: R + gap_mm + 1.5}), 1.5))
+    assert found["distance_vessel_mm"] == pytest.approx(gap_mm, abs=max(spacing_mm) / 2)
+    assert found["n_vessels"] == 0
+
+
+@pytest.mark.parametrize("spacing_mm", SPACINGS)
 def test_branches_that_touch_or_point_are_counted(spacing_mm):
     """Two vessels run into the nodule, one ends 5 mm before it on its axis, one passes by and one ends aside: three."""
     made = scene(spacing_mm)
@@ -86,7 +96,9 @@ def test_a_vessel_through_the_nodule_counts_twice_and_one_beside_it_once():
     assert measured(through)["n_vessels"] == 2
     past = scene().vessel(*along("z", y=R + 1.1 + 2.0), 2.0)
     assert measured(past)["n_vessels"] == 1
-    assert measured(past, contacts=ContactSettings(touch_mm=0.4))["n_vessels"] in {0, 1}
+    farther = scene().vessel(*along("z", y=R + 2.2 + 2.0), 2.0)
+    assert measured(farther)["n_vessels"] == 0
+    assert measured(farther, contacts=ContactSettings(touch_mm=3.0))["n_vessels"] == 1
 
 
 def test_airways_are_counted_through_their_wall():
