@@ -110,9 +110,8 @@ def _union(masks: list[Mask]) -> Mask:
 
 
 def _structures(volume: CTVolume, lungs: Lungs, lung: Mask, mask: Mask, reach_mm: float) -> dict[str, Mask]:
-    from lungpipe.region.airways import airway_tree
-
     from lungpipe.errors import RegionError
+    from lungpipe.region.airways import airway_tree
     from lungpipe.region.clip import airways_with_wall, large_vessels
 
     try:
