@@ -93,22 +93,30 @@ def _distance(inside: NDArray[np.bool_], spacing_mm: Triple, margin: IndexTriple
     nearest = ndimage.distance_transform_edt(
         beside < 0, sampling=spacing_mm, return_distances=False, return_indices=True
     )
-    seed = beside[tuple(nearest)]
+    flat = nearest[0] * np.int32(shape[1] * shape[2]) + nearest[1] * np.int32(shape[2]) + nearest[2]
+    seed = beside.ravel().take(flat)
     curvature = surface.curvature_per_mm
     radius = 1.0 / np.where(np.abs(curvature) < FLAT_PER_MM, FLAT_PER_MM, curvature)
     foot = place * np.asarray(spacing_mm) - surface.distance_mm[:, None] * surface.normal
-    centre = foot - radius[:, None] * surface.normal
-    to_centre, to_seed = np.zeros(shape), np.zeros(shape, dtype=np.float32)
+    centre = np.ascontiguousarray((foot - radius[:, None] * surface.normal).T)
+    distance, to_seed = np.zeros(shape), np.zeros(shape, dtype=np.float32)
     for axis, spacing in enumerate(spacing_mm):
-        along = np.arange(shape[axis]).reshape([-1 if other == axis else 1 for other in range(3)])
-        offset = along * spacing - centre[:, axis][seed]
-        to_centre += np.multiply(offset, offset, out=offset)
-        apart = (along - nearest[axis]) * np.float32(spacing)
+        along = np.arange(shape[axis], dtype=np.int32).reshape([-1 if other == axis else 1 for other in range(3)])
+        offset = centre[axis].take(seed)
+        np.subtract(along * spacing, offset, out=offset)
+        distance += np.multiply(offset, offset, out=offset)
+        apart = (along - nearest[axis]).astype(np.float32)
+        apart *= np.float32(spacing)
         to_seed += np.multiply(apart, apart, out=apart)
-    radii = radius[seed]
-    distance = np.copysign(np.sqrt(to_centre, out=to_centre), radii) - radii
+    radii = radius.take(seed)
+    np.sqrt(distance, out=distance)
+    np.copysign(distance, radii, out=distance)
+    distance -= radii
     # The surface runs at most half a voxel's diagonal nearer than the nearest voxel beside it.
     least = np.sqrt(to_seed, out=to_seed) - np.float32(0.5 * np.linalg.norm(spacing_mm))
-    within = np.pad(inside, [(m, m) for m in margin])
-    sign = np.where(within, -1.0, 1.0)
-    return np.asarray(np.round(sign * np.maximum(sign * distance, np.maximum(least, LEAST_MM)), DECIMALS))
+    np.maximum(least, np.float32(LEAST_MM), out=least)
+    within = tuple(slice(m, m + n) for m, n in zip(margin, inside.shape, strict=True))
+    inner = np.where(inside, np.minimum(distance[within], -least[within]), np.maximum(distance[within], least[within]))
+    np.maximum(distance, least, out=distance)
+    distance[within] = inner
+    return np.round(distance, DECIMALS, out=distance)
