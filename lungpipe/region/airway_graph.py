@@ -113,7 +113,7 @@ def airway_graph(tree: Mask) -> AirwayGraph:
 
 
 def summary(graph: AirwayGraph) -> dict[str, float]:
-    """Measures of a whole tree, after the six signatures of AirMorph (arXiv:2412.11039), as defined here.
+    """Measures of a whole tree, named after the six signatures that AirMorph gives an airway tree, and defined here.
 
     * stenosis: ``stenosis``, mean over branches of 1 - narrowest / mean diameter (0 for a tube);
     * ectasia: ``ectasia``, mean over branches of widest / mean diameter - 1;

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Raise it when the same volume gives another tree.
 VERSION = "1"
+#: A lung with more noise, HU (robust standard deviation between neighbours), is smoothed by a Gaussian of this width, mm,
+#: along axes no longer than the next, mm.
+NOISY_HU, SMOOTHING_MM, THICK_MM = 40.0, 0.9, 1.5
 #: The start is darker than this, HU, and a ball of this radius, mm, fits into it.
 SEED_HU, SEED_RADIUS_MM = -700.0, 1.6
 #: Lumen is darker than one of these, HU; what each of them reaches without a leak is joined.
@@ -78,8 +81,8 @@ def airway_tree(volume: CTVolume, lungs: Lungs) -> Mask:
     start, stop = box_around(both.frame, *both.bounds, WALL_MM)
     crop = volume.overlap(start, stop)
     within = both.within(crop.start, crop.stop).voxels
-    hu = crop.hu.astype(np.float32)
     spacing_mm = crop.frame.spacing_mm
+    hu = _quiet(crop.hu.astype(np.float32), within, spacing_mm)
     seed = _clean(lungs.airways.within(crop.start, crop.stop).voxels & (hu < SEED_HU), spacing_mm)
     walled = _walled(hu, spacing_mm) & within
     tree, at_seed = seed.copy(), ndimage.binary_dilation(seed, ALL_NEIGHBOURS)
@@ -87,6 +90,17 @@ def airway_tree(volume: CTVolume, lungs: Lungs) -> Mask:
         tree |= _grown(walled & (hu < lumen_hu) & ~seed, at_seed, spacing_mm)
     found = Mask(tree, crop.frame, crop.start).trimmed()
     return Mask(ndimage.binary_fill_holes(found.voxels), found.frame, found.start)
+
+
+def _quiet(hu: NDArray[np.float32], within: NDArray[np.bool_], spacing_mm: Triple) -> NDArray[np.float32]:
+    """The image (z, y, x), smoothed where sharp kernels or low dose make lumen of the lung's noise."""
+    axis = int(np.argmin(spacing_mm))
+    along, inside = np.moveaxis(hu, axis, -1), np.moveaxis(within, axis, -1)
+    steps = np.abs(np.diff(along, axis=-1)[inside[..., 1:] & inside[..., :-1]])
+    if not len(steps) or 1.4826 * float(np.median(steps)) / np.sqrt(2) <= NOISY_HU:
+        return hu
+    sigma = [SMOOTHING_MM / s if s <= THICK_MM else 0.0 for s in spacing_mm]
+    return np.asarray(ndimage.gaussian_filter(hu, sigma))
 
 
 def _clean(seed: NDArray[np.bool_], spacing_mm: Triple) -> NDArray[np.bool_]:
