@@ -125,7 +125,7 @@ def hu_profile(profile: pd.DataFrame, *, planted_radius_mm: float | None = None,
         axes.set_xlabel("Distance from the nodule's surface (mm)")
         axes.set_ylabel("Mean HU, 95 % interval over patients")
         axes.grid(axis="y", color=GRID, linewidth=0.7)
-        figure.legend(loc="outside upper left", ncols=3)
+        figure.legend(loc="outside upper left", ncols=2)
         if simulated:
             axes.text(
                 0.99,
