@@ -1,0 +1,31 @@
+"""How inner loops are compiled: by numba, on first use after an install, and kept on disk for every process after that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numba
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    F = TypeVar("F", bound=Callable[..., object])
+else:
+    F = TypeVar("F")
+
+
+def compiled(function: F) -> F:
+    """Compile a function to machine code.
+
+    The code is kept beside the module, or in the user's cache folder where that cannot be written, so a worker reads it and
+    compiles nothing. Arithmetic is IEEE's own, in the order written: no fast-math, no threads, so the same bits come out on
+    one machine whatever runs beside it. Division by zero gives infinity or NaN, as in NumPy.
+
+    Parameters
+    ----------
+    function : callable
+        Of NumPy arrays and numbers. Other compiled functions that it calls belong in the same module: a change in another
+        module would go unnoticed until the kept code is removed.
+    """
+    made: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return made
