@@ -96,8 +96,7 @@ class Gabor:
 
     def label(self) -> str:
         """Main part of the image's name in a feature table."""
-        turn = f"step{self.step_deg:g}" if self.step_deg is not None else f"theta{self.theta_deg:g}"
-        return f"gabor-{self.sigma_mm:g}mm-{self.lambda_mm:g}mm-gamma{self.gamma:g}-{turn}"
+        return f"gabor-{self.sigma_mm:.12g}mm-{self.lambda_mm:.12g}mm"
 
     def reach_voxels(self, spacing_mm: Triple) -> int | None:
         """Voxels that must surround a region for the whole image's values."""

@@ -62,7 +62,7 @@ class LaplacianOfGaussian:
 
     def label(self) -> str:
         """Main part of the image's name in a feature table."""
-        return f"log-{self.sigma_mm:g}mm"
+        return f"log-{self.sigma_mm:.12g}mm"
 
     def reach_voxels(self, spacing_mm: Triple) -> int | None:
         """Voxels that must surround a region for the whole image's values."""
