@@ -80,7 +80,7 @@ def pair_features(
     running = np.zeros((n_columns, n_columns))
     n_levels = int(highest.max())
     sum_of, difference_of = np.zeros(2 * n_levels + 1), np.zeros(n_levels + 1)
-    rows, columns = np.zeros((2, n_columns)), np.zeros((2, n_columns), dtype=np.int64)
+    margins, held = np.zeros((2, n_columns)), np.zeros(n_columns, dtype=np.int64)
     most = n_columns * n_columns
     first, second, share = np.zeros(most, dtype=np.int32), np.zeros(most, dtype=np.int32), np.zeros(most)
     basis = np.zeros((min(n_columns, _MOST_STEPS) + 1, n_columns))
@@ -104,14 +104,14 @@ def pair_features(
             if add_matrices:
                 together[region] += weights[direction] * running
             elif _features(
-                running, number[region], highest[region], symmetric, sum_of, difference_of, rows, columns,
+                running, number[region], highest[region], symmetric, sum_of, difference_of, margins, held,
                 first, second, share, basis, found,
             ):  # fmt: skip
                 _add(found, sums[region], n_found[region])
     if add_matrices:
         for region in range(n_regions):
             if _features(
-                together[region], number[region], highest[region], symmetric, sum_of, difference_of, rows, columns,
+                together[region], number[region], highest[region], symmetric, sum_of, difference_of, margins, held,
                 first, second, share, basis, found,
             ):  # fmt: skip
                 _add(found, sums[region], n_found[region])
@@ -246,7 +246,9 @@ def _features(
         gain = entropy_row + entropy_col + (n_row + n_col - n_row * n_col) * EPS / _LN2 - entropy
         found[13] = np.sqrt(1 - np.exp(-2 * gain)) if gain > 0 else (0.0 if gain == 0 else np.nan)
     found[14] = idm
-    found[15] = _second(first, second, share, n, row, col, number, symmetric, basis, held)
+    found[15] = _second(
+        first, second, share, n, row, col, number, mean_row, n_levels, symmetric, basis, held
+    )  # fmt: skip
     found[16], found[17], found[18], found[19] = idmn, near, idn, inverse
     found[20], found[21], found[22], found[23] = most, sum_average, sum_entropy, variance_row
     return True
@@ -261,6 +263,8 @@ def _second(
     row: NDArray[np.float64],
     col: NDArray[np.float64],
     number: NDArray[np.int64],
+    mean: float,
+    n_levels: int,
     symmetric: bool,
     basis: NDArray[np.float64],
     held: NDArray[np.int64],
@@ -271,29 +275,25 @@ def _second(
     similar to the square of that matrix. The largest, 1, belongs to the roots of the margins and is left out; what is then
     largest comes from Lanczos' recurrence with all vectors kept orthogonal.
     """
-    n_columns = len(row)
+    # Only the levels that the region has, so that the sums below do not depend on the region's company.
     width = 0
-    for i in range(n_columns):
-        if row[i]:
-            held[0, i] = width
+    for i in range(len(row)):
+        if row[i] or col[i]:
+            held[i] = width
             width += 1
     if width < 2:
         return 0.0
     scaled = np.empty(n)
+    ahead, behind = np.empty(n, np.int32), np.empty(n, np.int32)
     for k in range(n):
         scaled[k] = share[k] / (np.sqrt(row[first[k]]) * np.sqrt(col[second[k]]))
-    top, vector, half, image = np.zeros(n_columns), np.zeros(n_columns), np.zeros(n_columns), np.zeros(n_columns)
-    mean = 0.0
-    for i in range(n_columns):
-        top[i] = np.sqrt(row[i])
-        mean += row[i] * number[i]
-    seed = 12345
-    for i in range(n_columns):
-        seed = (1103515245 * seed + 12345) % 2147483648
-        if row[i]:
-            vector[i] = top[i] * (number[i] - mean) / (1 + abs(number[-1] - number[0])) + 0.02 * (
-                seed / 1073741824.0 - 1
-            )
+        ahead[k], behind[k] = held[first[k]], held[second[k]]
+    top, vector, half, image = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
+    for i in range(len(row)):
+        if row[i]:  # nearly linear in the level, as what is looked for often is, and a little of everything
+            noise = ((1103515245 * number[i] + 12345) % 2147483648) / 1073741824.0 - 1
+            top[held[i]] = np.sqrt(row[i])
+            vector[held[i]] = top[held[i]] * (number[i] - mean) / n_levels + 0.02 * noise
     limit = min(width - 1, basis.shape[0] - 1)
     diagonal, beside = np.zeros(limit), np.zeros(limit + 1)
     value = 0.0
@@ -302,21 +302,20 @@ def _second(
     if size < 1e-14:
         return 0.0
     for step in range(limit):
-        for i in range(n_columns):
-            basis[step, i] = vector[i] / size
+        place = basis[step, :width]
+        place[:] = vector / size
         half[:] = 0.0
         image[:] = 0.0
         for k in range(n):  # half = transposed matrix times vector
-            half[second[k]] += scaled[k] * basis[step, first[k]]
-            if symmetric and first[k] != second[k]:
-                half[first[k]] += scaled[k] * basis[step, second[k]]
+            half[behind[k]] += scaled[k] * place[ahead[k]]
+            if symmetric and ahead[k] != behind[k]:
+                half[ahead[k]] += scaled[k] * place[behind[k]]
         for k in range(n):
-            image[first[k]] += scaled[k] * half[second[k]]
-            if symmetric and first[k] != second[k]:
-                image[second[k]] += scaled[k] * half[first[k]]
-        diagonal[step] = np.dot(image, basis[step])
-        for i in range(n_columns):
-            vector[i] = image[i]
+            image[ahead[k]] += scaled[k] * half[behind[k]]
+            if symmetric and ahead[k] != behind[k]:
+                image[behind[k]] += scaled[k] * half[ahead[k]]
+        diagonal[step] = np.dot(image, place)
+        vector[:] = image
         _orthogonal(vector, top, basis, step + 1)
         size = np.sqrt(np.dot(vector, vector))
         beside[step] = size
@@ -336,7 +335,7 @@ def _orthogonal(vector: NDArray[np.float64], top: NDArray[np.float64], basis: ND
         for i in range(len(vector)):
             vector[i] -= along * top[i]
         for k in range(n):
-            along = np.dot(vector, basis[k])
+            along = np.dot(vector, basis[k, : len(vector)])
             for i in range(len(vector)):
                 vector[i] -= along * basis[k, i]
 
