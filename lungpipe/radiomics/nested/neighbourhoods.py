@@ -66,21 +66,22 @@ def neighbourhoods(
     for k in range(len(voxel)):
         here, first = voxel[k], own[k]
         mine, c = level[here], column[here]
-        near[first:] = 0
-        total[first:] = 0
-        alike[first:] = 0
-        last = first
+        n_near, n_alike, sum_of, last = 0, 0, 0, first
         for step in steps:
             other = rank[here + step]
-            if other < n_regions:
+            if other <= first:
                 difference = level[here + step] - mine
-                region = max(first, other)
-                last = max(last, region)
-                near[region] += 1
-                total[region] += difference
+                n_near += 1
+                sum_of += difference
                 if abs(difference) <= alpha:
-                    alike[region] += 1
-        n_near, n_alike, sum_of = near[first], alike[first], total[first]
+                    n_alike += 1
+            elif other < n_regions:
+                difference = level[here + step] - mine
+                last = max(last, other)
+                near[other] += 1
+                total[other] += difference
+                if abs(difference) <= alpha:
+                    alike[other] += 1
         dependences[first, c, n_alike] += 1
         parts[first, c, n_near] += abs(sum_of)
         for region in range(first + 1, last + 1):
@@ -90,6 +91,7 @@ def neighbourhoods(
                 n_near, n_alike, sum_of = n_near + near[region], n_alike + alike[region], sum_of + total[region]
                 dependences[region, c, n_alike] += 1
                 parts[region, c, n_near] += abs(sum_of)
+                near[region], total[region], alike[region] = 0, 0, 0
     differences = np.zeros((n_regions, n_columns))
     for region in range(n_regions):
         for c in range(n_columns):

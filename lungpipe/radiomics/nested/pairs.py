@@ -32,7 +32,7 @@ NAMES = (
 EPS = float(np.spacing(1.0))
 _LN2 = float(np.log(2.0))
 #: The second eigenvalue is taken as found when its residual is below this: its error is the residual's square over the gap.
-_RESIDUAL = 1e-7
+_RESIDUAL = 3e-6
 _MOST_STEPS = 200
 
 
@@ -320,7 +320,7 @@ def _second(
         size = np.sqrt(np.dot(vector, vector))
         beside[step] = size
         done = size < 1e-14 or step == limit - 1
-        if done or (step > 2 and step % 2):
+        if done or step % 3 == 2:
             value = _largest(diagonal, beside, step + 1)
             if done or size * _last(diagonal, beside, step + 1, value) < _RESIDUAL * value:
                 break
@@ -342,26 +342,28 @@ def _orthogonal(vector: NDArray[np.float64], top: NDArray[np.float64], basis: ND
 
 @compiled
 def _largest(diagonal: NDArray[np.float64], beside: NDArray[np.float64], n: int) -> float:
-    """Largest eigenvalue of a symmetric tridiagonal matrix, by bisection of Sturm's count."""
-    low, high = diagonal[0], diagonal[0]
+    """Largest eigenvalue of a symmetric tridiagonal matrix, by Newton's steps down from a bound above all."""
+    value = diagonal[0]
     for i in range(n):
         reach = (beside[i - 1] if i else 0.0) + (beside[i] if i < n - 1 else 0.0)
-        low, high = max(low, diagonal[i]), max(high, diagonal[i] + reach)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        if middle <= low or middle >= high:
+        value = max(value, diagonal[i] + reach)
+    for _ in range(200):
+        pivot, slope = diagonal[0] - value, -1.0
+        if pivot >= 0.0:
             break
-        pivot, above = diagonal[0] - middle, diagonal[0] > middle
+        ratio = slope / pivot
         for i in range(1, n):
-            if pivot == 0.0:
-                pivot = 1e-300
-            pivot = diagonal[i] - middle - beside[i - 1] ** 2 / pivot
-            above = above or pivot > 0
-        if above:
-            low = middle
-        else:
-            high = middle
-    return float(0.5 * (low + high))
+            square = beside[i - 1] * beside[i - 1] / pivot
+            slope = -1.0 + square * slope / pivot
+            pivot = diagonal[i] - value - square
+            if pivot >= 0.0:  # rounding: the value is found
+                return float(value)
+            ratio += slope / pivot
+        step = 1.0 / ratio
+        value -= step
+        if step <= 1e-14 * value:
+            break
+    return float(value)
 
 
 @compiled

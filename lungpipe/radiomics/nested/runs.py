@@ -32,7 +32,7 @@ def run_lengths(
     Parameters
     ----------
     level : ndarray of int32, shape (padded voxels,)
-        Column of each voxel's level.
+        Column of each voxel's level; -1 outside the chain.
     rank, voxel, own, padded_shape
         As in :class:`lungpipe.radiomics.nested.chains.Chain`.
     offsets : ndarray of int64, shape (n_directions, 3)
@@ -79,15 +79,14 @@ def _count(
         first_touch = n_regions
         for k in range(len(voxel)):
             start = voxel[k]
-            before = rank[start - step]
             value = level[start]
-            if before < n_regions:
-                first_touch = min(first_touch, max(before, own[k]))
-                if level[start - step] == value:
-                    continue
+            if first_touch > own[k] and rank[start - step] < n_regions:
+                first_touch = min(first_touch, max(rank[start - step], own[k]))
+            if level[start - step] == value:
+                continue
             length, least, greatest = 1, own[k], own[k]
             place = start + step
-            while rank[place] < n_regions and level[place] == value:
+            while level[place] == value:
                 least, greatest = min(least, rank[place]), max(greatest, rank[place])
                 length += 1
                 place += step

@@ -27,7 +27,7 @@ def zone_features(
     Parameters
     ----------
     level : ndarray of int32, shape (padded voxels,)
-        Column of each voxel's level.
+        Column of each voxel's level; -1 outside the chain.
     chain : Chain
     steps : ndarray of int64, shape (n_directions,)
         Flat steps to one of each pair of opposite neighbours.
@@ -67,14 +67,14 @@ def _join(
     """Join the voxels from ``first`` on to their neighbours of the same level among those before ``last``."""
     for k in range(first, last):
         here = voxel[k]
+        mine = level[here]
+        one = k
         for step in steps:
-            other = place[here + step]
-            if other < 0 or other >= k or level[here + step] != level[here]:
+            if level[here + step] != mine:
                 continue
-            one, two = k, other
-            while parent[one] != one:
-                parent[one] = parent[parent[one]]
-                one = parent[one]
+            two = place[here + step]
+            if two >= k:
+                continue
             while parent[two] != two:
                 parent[two] = parent[parent[two]]
                 two = parent[two]
