@@ -1,4 +1,16 @@
-"""Extractor ``pyradiomics``: PyRadiomics' feature classes on crops of the full image's lattice."""
+"""Extractor ``pyradiomics``: PyRadiomics' feature classes on crops of the full image's lattice.
+
+What PyRadiomics says of a region that is flat in an image (all its voxels in one bin), so that other engines say the same:
+
+- GLCM: Correlation, MCC, JointEnergy, MaximumProbability, Id, Idm, Idn and Idmn are 1; Imc1 and Imc2 are 0; entropies, variances,
+  Contrast, ClusterShade and ClusterProminence are 0. Correlation and MCC are conventions: both are 0 divided by 0.
+- First order: Skewness and Kurtosis are 0 where all values are equal, also by convention; Uniformity is 1, Entropy 0.
+- NGTDM: Coarseness is 1,000,000 by convention (its limit), Contrast, Busyness, Complexity and Strength are 0.
+- GLRLM, GLSZM and GLDM are defined; grey-level non-uniformity is the number of runs or zones.
+
+A flat original image is refused here (``constant_region``): a scanner's noise makes none, so the region lies in padding. In
+filtered images PyRadiomics' values stand, conventions with them.
+"""
 
 from __future__ import annotations
 
@@ -11,109 +23,122 @@ from radiomics import featureextractor
 from scipy import ndimage
 
 from lungpipe.dicom.read import to_sitk
-from lungpipe.errors import FeatureError
+from lungpipe.errors import DatasetError, FeatureError
 from lungpipe.geometry import Geometry
-from lungpipe.radiomics.lattice import lattice_for, resample_image, resample_mask
-from lungpipe.radiomics.shape import shape_features
+from lungpipe.radiomics.classes import enabled
+from lungpipe.radiomics.groups import region_groups
+from lungpipe.radiomics.shapes import shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from lungpipe.geometry import IndexTriple, Triple
+    from lungpipe.geometry import Triple
+    from lungpipe.radiomics.groups import RegionGroup
     from lungpipe.radiomics.settings import RadiomicsSettings
+    from lungpipe.radiomics.texture import TextureSettings
     from lungpipe.volume import CTVolume, Mask
+
+    Features = Mapping[str, float] | FeatureError
 
 # PyRadiomics narrates every feature class of every region at INFO and warns of normal choices.
 logging.getLogger("radiomics").setLevel(logging.ERROR)
 
-#: Fewest axes along which a region must be longer than one voxel (PyRadiomics' own default).
-MIN_DIMENSIONS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class PyRadiomics:
-    """Plug-in ``pyradiomics``: 107 features of the original image a region (van Griethuysen et al. 2017)."""
+    """Plug-in ``pyradiomics``: every feature that PyRadiomics has, as it computes it (van Griethuysen et al. 2017)."""
 
     name: ClassVar[str] = "pyradiomics"
     version: ClassVar[str] = "1"
 
-    def __call__(
-        self, volume: CTVolume, regions: Sequence[Mask], settings: RadiomicsSettings
-    ) -> list[Mapping[str, float] | FeatureError]:
+    def check(self, settings: RadiomicsSettings) -> None:
+        """Refuse settings that PyRadiomics has no words for, before any work.
+
+        Raises
+        ------
+        DatasetError
+        """
+        for texture in (settings.texture, *(texture for _, texture in settings.overrides)):
+            if texture.bin_origin is not None:
+                raise DatasetError(
+                    "features.bin_origin_hu: PyRadiomics' bins begin at each region's least value; extractor 'nested' "
+                    "offers a fixed origin"
+                )
+            if texture.gldm_a != int(texture.gldm_a):
+                raise DatasetError(f"gldm_a: PyRadiomics takes whole grey levels, found {texture.gldm_a}")
+
+    def __call__(self, volume: CTVolume, regions: Sequence[Mask], settings: RadiomicsSettings) -> list[Features]:
         """Extract the features of every region; see :class:`lungpipe.radiomics.Extractor`."""
-        extractor = featureextractor.RadiomicsFeatureExtractor(**settings.pyradiomics())
-        images = _Images(volume, regions, settings)
-        results: list[Mapping[str, float] | FeatureError] = []
-        for region in regions:
-            try:
-                results.append(_features(extractor, images, region))
-            except FeatureError as error:
-                results.append(error)
-        return results
+        self.check(settings)
+        groups, errors = region_groups(volume, regions, settings)
+        results: dict[int, Features] = dict(errors)
+        for group in groups:
+            results.update(zip(group.indices, _of_group(group, settings), strict=True))
+        return [results[index] for index in range(len(regions))]
 
 
-class _Images:
-    """Image crops of one nodule, resampled once for all regions that share their voxel sides."""
-
-    def __init__(self, volume: CTVolume, regions: Sequence[Mask], settings: RadiomicsSettings) -> None:
-        self.volume = volume
-        self.settings = settings
-        self.groups: dict[Triple, list[tuple[IndexTriple, IndexTriple]]] = {}
-        for region in regions:
-            if region.n_voxels:
-                self.groups.setdefault(self.spacing_for(region), []).append(region.bounds)
-        self.cache: dict[Triple, tuple[IndexTriple, NDArray[np.generic]]] = {}
-
-    def spacing_for(self, region: Mask) -> Triple:
-        """Voxel sides (z, y, x) for a region: an axis along which it is one voxel thick is not resampled."""
-        native = region.frame.spacing_mm
-        if self.settings.spacing_mm is None:
-            return native
-        wanted = self.settings.spacing_mm[::-1]
-        thick = np.subtract(region.bounds[1], region.bounds[0]) > 1
-        z, y, x = (float(w if t else n) for w, n, t in zip(wanted, native, thick, strict=True))
-        return z, y, x
-
-    def pair(self, region: Mask) -> tuple[NDArray[np.generic], NDArray[np.bool_], Triple]:
-        """HU and mask (z, y, x) of a region on their common grid, and its voxel sides (z, y, x) in mm."""
-        spacing_mm = self.spacing_for(region)
-        if np.allclose(spacing_mm, region.frame.spacing_mm):
-            box = region.bounds
-            return self.volume.crop(*box).hu, region.within(*box).voxels, region.frame.spacing_mm
-        lattice = lattice_for(region.frame, region.bounds, spacing_mm)
-        if spacing_mm not in self.cache:
-            boxes = np.asarray(self.groups[spacing_mm])
-            z0, y0, x0 = boxes[:, 0].min(axis=0).tolist()
-            z1, y1, x1 = boxes[:, 1].max(axis=0).tolist()
-            union = lattice_for(region.frame, ((z0, y0, x0), (z1, y1, x1)), spacing_mm)
-            self.cache[spacing_mm] = union.start, resample_image(self.volume, union, self.settings.interpolation)
-        start, hu = self.cache[spacing_mm]
-        low = np.subtract(lattice.start, start)
-        window = tuple(slice(int(a), int(a) + n) for a, n in zip(low, lattice.shape, strict=True))
-        return hu[window], resample_mask(region, lattice), spacing_mm
+def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features]:
+    extractor = featureextractor.RadiomicsFeatureExtractor()
+    asked = enabled(settings)
+    extractor.enabledFeatures = {name: list(features) for name, features in asked.items() if "shape" not in name}
+    found = shapes_of(group, settings)
+    if not extractor.enabledFeatures:
+        return found
+    windows = [ndimage.find_objects(mask.astype(np.int8))[0] for mask in group.masks]
+    for image_name, values in group.images():
+        words = pyradiomics_words(settings.texture_of(image_name))
+        for row, window in enumerate(windows):
+            so_far = found[row]
+            if isinstance(so_far, FeatureError):
+                continue
+            crop, inside = values[window], group.masks[row][window]
+            if refusal := refused(image_name, crop[inside]):
+                found[row] = refusal
+                continue
+            image, mask = pair_of_images(crop, inside, group.spacing_mm)
+            made = extractor.computeFeatures(image, mask, image_name, **words)
+            found[row] = {**so_far, **{name: float(value) for name, value in made.items()}}
+    return found
 
 
-def _features(extractor: Any, images: _Images, region: Mask) -> dict[str, float]:
-    if not region.n_voxels:
-        raise FeatureError("empty_region", "the region holds no voxel")
-    hu, inside, spacing_mm = images.pair(region)
-    if np.count_nonzero(inside) < 2:
-        raise FeatureError(
-            "region_too_small", f"{region.n_voxels} voxels of the scan leave fewer than 2 on the resampled grid"
+def refused(image_name: str, samples: NDArray[Any]) -> FeatureError | None:
+    """Say why a region's values in an image give no features, or None.
+
+    Parameters
+    ----------
+    image_name : str
+    samples : ndarray
+        The region's values.
+    """
+    if not np.isfinite(samples).all():
+        return FeatureError(
+            "not_finite", f"the image {image_name} has values in the region that are not finite numbers"
         )
-    window = ndimage.find_objects(inside.astype(np.int8))[0]
-    hu, inside = hu[window], inside[window]
-    if sum(n > 1 for n in inside.shape) < MIN_DIMENSIONS:
-        raise FeatureError(
-            "region_is_a_line", f"the region is {inside.shape} voxels (z, y, x); features need two dimensions"
-        )
-    samples = hu[inside]
-    if samples.min() == samples.max():
-        raise FeatureError("constant_region", f"every voxel of the region has {samples[0]:g} HU; texture is undefined")
-    image, mask = (to_sitk(array, Geometry(inside.shape, spacing_mm)) for array in (hu, inside.astype(np.uint8)))
-    # PyRadiomics' own shape class compares all pairs of mesh vertices: minutes for a large tumour's surroundings.
-    values = shape_features(inside, spacing_mm)
-    values.update(extractor.computeFeatures(image, mask, "original", **extractor.settings))
-    return {name: float(value) for name, value in values.items()}
+    if image_name == "original" and samples.min() == samples.max():
+        return FeatureError("constant_region", f"every voxel of the region has {samples[0]:g} HU; texture is undefined")
+    return None
+
+
+def pyradiomics_words(texture: TextureSettings) -> dict[str, Any]:
+    """Texture settings under PyRadiomics' names."""
+    return {
+        "binWidth": texture.bin_width,
+        "binCount": texture.bin_count,
+        "distances": list(texture.distances),
+        "symmetricalGLCM": texture.symmetrical_glcm,
+        "gldm_a": int(texture.gldm_a),
+        "force2D": texture.force_2d,
+        "force2Ddimension": texture.force_2d_axis,
+        "weightingNorm": texture.weighting,
+        "voxelArrayShift": texture.voxel_array_shift,
+        "label": 1,
+    }
+
+
+def pair_of_images(values: NDArray[Any], inside: NDArray[np.bool_], spacing_mm: Triple) -> tuple[Any, Any]:
+    """Image and mask of a box for SimpleITK."""
+    z, y, x = inside.shape
+    grid = Geometry((z, y, x), spacing_mm)
+    return to_sitk(values, grid), to_sitk(inside.astype(np.uint8), grid)

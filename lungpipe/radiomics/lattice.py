@@ -106,8 +106,16 @@ def lattice_for(
     return Lattice(frame, sides, (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2])))
 
 
-def resample_image(volume: CTVolume, lattice: Lattice, interpolation: Interpolation) -> NDArray[np.generic]:
-    """B-spline values of a volume on a lattice box, shape (z, y, x).
+def whole_shape(frame: Geometry, spacing_mm: tuple[float, ...]) -> IndexTriple:
+    """Voxels along (z, y, x) of the resampled grid of a full image, as PyRadiomics counts them."""
+    z, y, x = np.ceil(np.asarray(frame.shape) * (np.asarray(frame.spacing_mm) / np.asarray(spacing_mm))).astype(int)
+    return int(z), int(y), int(x)
+
+
+def resample_image(
+    volume: CTVolume, lattice: Lattice, interpolation: Interpolation, interpolator: int = sitk.sitkBSpline
+) -> NDArray[np.generic]:
+    """Interpolated values of a volume on a lattice box, shape (z, y, x).
 
     Raises
     ------
@@ -115,9 +123,8 @@ def resample_image(volume: CTVolume, lattice: Lattice, interpolation: Interpolat
         If the volume is a crop too small for the interpolator.
     """
     crop = volume.crop(*lattice.source_box())
-    dtype = {"float32": np.float32, "int16": np.int16}[interpolation]
-    image = to_sitk(crop.hu.astype(dtype), crop.geometry)
-    values = _resample(image, lattice.shape, lattice, lattice.origin_mm, sitk.sitkBSpline)
+    image = to_sitk(crop.hu if interpolation == "own" else crop.hu.astype(interpolation), crop.geometry)
+    values = _resample(image, lattice.shape, lattice, lattice.origin_mm, interpolator)
     return np.asarray(sitk.GetArrayFromImage(values))
 
 

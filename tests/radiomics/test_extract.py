@@ -134,7 +134,7 @@ def test_lattice_corners_are_those_of_the_image():
     assert np.allclose(corner, np.asarray(frame.origin_mm) - np.asarray(frame.spacing_mm[::-1]) / 2)
 
 
-@pytest.mark.parametrize("wrong", [{"bin_width_hu": 0}, {"spacing_mm": (1.0, 0.0, 1.0)}, {"filters": ("wavelet",)}])
+@pytest.mark.parametrize("wrong", [{"bin_width_hu": 0}, {"spacing_mm": (1.0, -1.0, 1.0)}, {"filters": ("wavelets",)}])
 def test_impossible_settings_are_refused(wrong):
     """Settings that cannot be honoured are refused before any work."""
     with pytest.raises(DatasetError):

@@ -1,0 +1,143 @@
+"""PyRadiomics' image types on a box of an image, with the values that filtering all of the image gives.
+
+A filter reaches only so far, so a box of the image, wider by that much on every side, is what PyRadiomics' own filter is
+run on. How far follows from the filter (measured against the filtered whole image):
+
+- Laplacian of Gaussian: the recursive Gaussian's answer dies away like exp(-1.7 d / sigma). From 16 sigma on, a value in a
+  hundred differs, by the last bit of float32, in which ITK works.
+- Wavelet: half the filter's length for each level, rounded up; exact. The transform is periodic: near the image's end it
+  takes values from the other end, and so an axis is then read whole.
+- Gradient: one voxel; exact.
+- Local binary patterns: the radius, and what interpolation between voxels needs; see :mod:`lungpipe.radiomics.lbp`.
+- Square, square root, logarithm and exponential do not reach, but are scaled by the greatest absolute value of the image.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pywt
+import SimpleITK as sitk
+from radiomics import imageoperations
+
+from lungpipe.radiomics import lbp
+from lungpipe.radiomics.image_types import IMAGE_TYPES, SCALED_BY_PEAK
+from lungpipe.radiomics.whole import grown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lungpipe.geometry import IndexTriple, Triple
+    from lungpipe.radiomics.settings import RadiomicsSettings
+    from lungpipe.radiomics.whole import Box, Whole
+
+    Named = tuple[str, NDArray[Any]]
+
+#: Standard deviations after which the recursive Gaussian's answer is below the last bit of float32.
+GAUSSIAN_REACH = 16.0
+
+
+def reach_of(kind: str, settings: RadiomicsSettings, spacing_mm: Triple) -> IndexTriple:
+    """How many voxels along (z, y, x) an image type looks past a voxel."""
+    parameters = settings.parameters
+    if kind == "log":
+        z, y, x = (math.ceil(GAUSSIAN_REACH * max(parameters.sigma_mm) / side) for side in spacing_mm)
+        return z, y, x
+    if kind == "gradient":
+        return 1, 1, 1
+    reach = [0, 0, 0]
+    texture = settings.texture_of(kind)
+    if kind == "wavelet":
+        levels = parameters.start_level + parameters.level
+        reach = [levels * math.ceil(pywt.Wavelet(parameters.wavelet).dec_len / 2)] * 3
+        if texture.force_2d:
+            reach[texture.force_2d_axis] = 0
+    elif kind == "lbp-2d":
+        reach = [lbp.reach_2d(parameters.lbp_2d_radius)] * 3
+        reach[texture.force_2d_axis] = 0
+    elif kind == "lbp-3d":
+        reach = [lbp.reach_3d(parameters.lbp_3d_radius)] * 3
+    return reach[0], reach[1], reach[2]
+
+
+def support_of(kind: str, settings: RadiomicsSettings, box: Box, whole: Whole) -> Box:
+    """The box of an image that an image type needs to be exact on a box."""
+    return grown(box, reach_of(kind, settings, whole.spacing_mm), whole.shape, periodic=kind == "wavelet")
+
+
+def filtered(
+    kind: str, settings: RadiomicsSettings, box: Box, whole: Whole, inside: NDArray[np.bool_]
+) -> Iterator[Named]:
+    """Make the images of an image type on a box.
+
+    Parameters
+    ----------
+    kind : str
+        A key of :data:`lungpipe.radiomics.image_types.IMAGE_TYPES`.
+    settings : RadiomicsSettings
+    box : tuple
+        Half-open box of the image's grid (start, stop), (z, y, x).
+    whole : Whole
+    inside : ndarray of bool, shape (z, y, x)
+        Voxels of the box that count; elsewhere values may be left out (0).
+
+    Yields
+    ------
+    str, ndarray of shape (z, y, x)
+        PyRadiomics' name of the image, and values in the type that PyRadiomics gives them.
+    """
+    if kind == "original":
+        yield "original", whole.read(*box)
+    elif kind in SCALED_BY_PEAK:
+        yield kind, _scaled(kind, whole.read(*box).astype(np.float64), whole.peak())
+    else:
+        support = support_of(kind, settings, box, whole)
+        window = tuple(slice(a - s, b - s) for a, b, s in zip(*box, support[0], strict=True))
+        values = whole.read(*support)
+        if kind == "lbp-2d":
+            yield lbp.pattern_2d(values, support[0], window, settings)
+        elif kind == "lbp-3d":
+            yield from lbp.patterns_3d(values, window, inside, settings.parameters)
+        else:
+            yield from _of_pyradiomics(kind, values, window, settings, whole.spacing_mm)
+
+
+def _of_pyradiomics(
+    kind: str, values: NDArray[Any], window: tuple[slice, ...], settings: RadiomicsSettings, spacing_mm: Triple
+) -> Iterator[Named]:
+    """Run PyRadiomics' own filter on a support and keep a window of it."""
+    parameters, texture = settings.parameters, settings.texture_of(kind)
+    words = {
+        "sigma": list(parameters.sigma_mm),
+        "wavelet": parameters.wavelet,
+        "level": parameters.level,
+        "start_level": parameters.start_level,
+        "gradientUseSpacing": parameters.gradient_use_spacing,
+        "force2D": texture.force_2d,
+        "force2Ddimension": texture.force_2d_axis,
+    }
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing(tuple(float(side) for side in spacing_mm[::-1]))
+    for made, name, _ in getattr(imageoperations, f"get{IMAGE_TYPES[kind]}Image")(image, None, **words):
+        yield name, sitk.GetArrayFromImage(made)[window]
+
+
+def _scaled(kind: str, values: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
+    """A function of the values that keeps the image's greatest absolute value (van Griethuysen et al. 2017).
+
+    With p that value: square x^2 / p, square root sign(x) sqrt(p |x|), logarithm sign(x) log(|x| + 1) p / log(p + 1),
+    exponential exp(x log(p) / p). An image of zeros has no scale: all of it but the square root is then not a number.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = np.float64(peak)
+        if kind == "square":
+            return np.asarray(((1 / np.sqrt(p)) * values) ** 2)
+        if kind == "squareroot":
+            return np.copysign(np.sqrt(np.abs(values) * p), values)
+        if kind == "logarithm":
+            return np.asarray(np.copysign(np.log(np.abs(values) + 1), values) * (p / np.log(p + 1)))
+        return np.asarray(np.exp((np.log(p) / p) * values))
