@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lungpipe.dicom.read import to_sitk
+from lungpipe.radiomics.spline import interpolate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 #: Source voxels read beyond the lattice on each side. The cubic B-spline's prefilter decays by 0.268 a voxel, so
 #: what lies further out changes a value by less than 0.268**24 = 2e-14 of its contrast.
 SUPPORT_VOXELS = 24
+
+#: Planes nearer than this to an outer face of the image, in voxels, are in it or beyond it by ITK's own rounding.
+_AT_FACE = 1e-6
 
 #: Resampled voxels round a region's bounding box, PyRadiomics' ``padDistance``.
 PAD_DISTANCE = 5
@@ -64,6 +68,12 @@ class Lattice:
         """
         old, new = np.asarray(self.frame.spacing_mm), np.asarray(self.spacing_mm)
         return np.asarray(0.5 * (new - old) / old + np.asarray(self.start) / (old / new))
+
+    @property
+    def places(self) -> list[NDArray[np.float64]]:
+        """Fractional indices in the full image of the box's planes along z, y and x."""
+        steps = [np.arange(n) * (new / old) for n, new, old in _axes(self)]
+        return [first + step for first, step in zip(self.origin_index, steps, strict=True)]
 
     @property
     def origin_mm(self) -> NDArray[np.float64]:
@@ -122,10 +132,32 @@ def resample_image(
     GeometryError
         If the volume is a crop too small for the interpolator.
     """
-    crop = volume.crop(*lattice.source_box())
+    start, stop = lattice.source_box()
+    crop = volume.crop(start, stop)
+    if interpolation == "float32" and interpolator == sitk.sitkBSpline:
+        own = [u - low for u, low in zip(lattice.places, start, strict=True)]
+        found = interpolate(crop.hu.astype(np.float32), own).astype(np.float32)
+        for axis in range(3):
+            beyond = _beyond_image(lattice, axis)
+            if beyond.any():
+                np.moveaxis(found, axis, 0)[beyond] = 0
+        return found
     image = to_sitk(crop.hu if interpolation == "own" else crop.hu.astype(interpolation), crop.geometry)
     values = _resample(image, lattice.shape, lattice, lattice.origin_mm, interpolator)
     return np.asarray(sitk.GetArrayFromImage(values))
+
+
+def _beyond_image(lattice: Lattice, axis: int) -> NDArray[np.bool_]:
+    """Which planes of a box along an axis lie beyond the outer faces of the image, where ITK gives 0.
+
+    At a face rounding decides, so it is decided as in a resampling of the full image: by ITK, along the full axis.
+    """
+    places, n = lattice.places[axis], lattice.frame.shape[axis]
+    at_face = np.minimum(np.abs(places + 0.5), np.abs(places - (n - 0.5))) < _AT_FACE
+    if not at_face.any() or not np.all(np.isin(lattice.frame.matrix, (-1.0, 0.0, 1.0))):
+        return np.asarray((places < -0.5) | (places >= n - 0.5))
+    whole = replace(lattice, start=(0, 0, 0), stop=whole_shape(lattice.frame, lattice.spacing_mm))
+    return np.asarray(_nearest_along(whole, axis)[lattice.start[axis] : lattice.stop[axis]] < 0)
 
 
 def resample_mask(mask: Mask, lattice: Lattice) -> NDArray[np.bool_]:
@@ -149,9 +181,7 @@ def nearest_voxels(lattice: Lattice) -> list[NDArray[np.int64]]:
     the axes do not separate in ITK's arithmetic; a tie then goes to the higher index.
     """
     if not np.all(np.isin(lattice.frame.matrix, (-1.0, 0.0, 1.0))):
-        steps = [np.arange(n) * new / old for n, new, old in _axes(lattice)]
-        exact = [first + step for first, step in zip(lattice.origin_index, steps, strict=True)]
-        found = [np.floor(np.round(u, 9) + 0.5).astype(np.int64) for u in exact]
+        found = [np.floor(np.round(u, 9) + 0.5).astype(np.int64) for u in lattice.places]
         return [np.where(k < n, k, -1) for k, n in zip(found, lattice.frame.shape, strict=True)]
     return [_nearest_along(lattice, axis) for axis in range(3)]
 
