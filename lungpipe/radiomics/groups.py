@@ -37,7 +37,8 @@ class RegionGroup:
     masks : ndarray of bool, shape (n, z, y, x)
         Regions on the box, after re-segmentation if the settings ask for it.
     shape_masks : ndarray of bool, shape (n, z, y, x)
-        Regions whose shape counts: before re-segmentation, unless the settings say otherwise; else the same array.
+        Regions whose shape counts. Without re-segmentation, or if the settings say so, the same array; else the region
+        before re-segmentation, cut to the bounding box of what is left of it, as PyRadiomics cuts it.
     images : callable
         Makes an iterator over the images of the settings' image types, one after the other: PyRadiomics' name and the
         values on the box, shape (z, y, x), in PyRadiomics' type. Where PyRadiomics leaves an image out, so does this.
@@ -159,31 +160,48 @@ def _group(
     box = _union([one.box for one in placed])
     read = _kept(whole, box, settings)
     whole = Whole(whole.shape, whole.spacing_mm, read, whole.peak)
-    before = np.stack([one.on(box) for one in placed])
-    after = before
-    indices = [one.index for one in placed]
-    if settings.resegment is not None:
-        values = read(*box)
-        after = before.copy()
-        for row, one in enumerate(placed):
-            try:
-                after[row] = settings.resegment(values, before[row])
-                _checked(_Placed(one.index, box[0], after[row]), int(np.count_nonzero(before[row])), settings)
-            except FeatureError as error:
-                errors[one.index] = error
-        left = [row for row, one in enumerate(placed) if one.index not in errors]
-        if not left:
-            return []
-        before, after, indices = before[left], after[left], [indices[row] for row in left]
-        if settings.resegment.shape:
-            before = after
-    inside = np.asarray(after.any(axis=0))
+    kept: list[int] = []
+    after: list[NDArray[np.bool_]] = []
+    before: list[NDArray[np.bool_]] = []
+    for one in placed:
+        region = one.on(box)
+        try:
+            inside, of_shape = _resegmented(one, region, box, read, settings)
+        except FeatureError as error:
+            errors[one.index] = error
+            continue
+        kept.append(one.index)
+        after.append(inside)
+        before.append(of_shape)
+    if not kept:
+        return []
+    masks = np.stack(after)
+    shape_masks = masks if settings.resegment is None or settings.resegment.shape else np.stack(before)
+    counted = np.asarray(masks.any(axis=0))
 
     def images() -> Iterator[tuple[str, NDArray[Any]]]:
         for kind in settings.filters:
-            yield from filtered(kind, settings, box, whole, inside)
+            yield from filtered(kind, settings, box, whole, counted)
 
-    return [RegionGroup(tuple(indices), whole.spacing_mm, after, before, images)]
+    return [RegionGroup(tuple(kept), whole.spacing_mm, masks, shape_masks, images)]
+
+
+def _resegmented(
+    one: _Placed,
+    region: NDArray[np.bool_],
+    box: Box,
+    read: Callable[[IndexTriple, IndexTriple], NDArray[Any]],
+    settings: RadiomicsSettings,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """What is left of a region on a box, and what of it counts for shape."""
+    if settings.resegment is None:
+        return region, region
+    left = settings.resegment(read(*box), region)
+    bounds = _checked(_Placed(one.index, box[0], left), int(np.count_nonzero(region)), settings).box
+    of_shape = np.zeros_like(region)
+    window = tuple(slice(a - s, b - s) for a, b, s in zip(*bounds, box[0], strict=True))
+    of_shape[window] = region[window]
+    return left, of_shape
 
 
 def _kept(whole: Whole, box: Box, settings: RadiomicsSettings) -> Callable[[IndexTriple, IndexTriple], NDArray[Any]]:
