@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungpipe.dicom.read import read_image
-from lungpipe.errors import DatasetError, GeometryError
+from lungpipe.errors import DatasetError
+from lungpipe.radiomics.ibsi.resample import resample
+from lungpipe.radiomics.ibsi.statistics import intensity_statistics
 from lungpipe.radiomics.ibsi2 import (
     FilterSpec,
     Gabor,
@@ -20,7 +22,7 @@ from lungpipe.radiomics.ibsi2 import (
     Simoncelli,
     response,
 )
-from lungpipe.radiomics.ibsi2.preparation import intensity_statistics, to_isotropic
+from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,18 +137,9 @@ def prepare(folder: Path) -> dict[str, Prepared]:
     """
     image, frame = read_image(folder / "nifti" / "image" / "phantom.nii.gz")
     mask, mask_frame = read_image(folder / "nifti" / "mask" / "mask.nii.gz")
-    if frame.shape != mask_frame.shape:
-        raise GeometryError(f"the phantom's mask has the shape {mask_frame.shape}, its image {frame.shape}")
-    hu, inside = np.asarray(image, dtype=np.float64), np.asarray(mask) > 0
-    resampled, share = (
-        to_isotropic(hu, frame.spacing_mm, SIDE_MM, 3),
-        to_isotropic(inside.astype(np.float64), frame.spacing_mm, SIDE_MM, 1),
-    )
-    whole = np.rint(resampled)
-    return {
-        "A": Prepared(hu, _resegment(hu, inside), frame.spacing_mm),
-        "B": Prepared(whole, _resegment(whole, share >= 0.5), (SIDE_MM,) * 3),
-    }
+    volume, region = CTVolume(image, frame), Mask(np.asarray(mask) > 0, mask_frame)
+    spacings = {"A": None, "B": (SIDE_MM,) * 3}
+    return {letter: _prepared(volume, region, spacing_mm) for letter, spacing_mm in spacings.items()}
 
 
 def values_of(configuration: str, prepared: Prepared) -> dict[str, float]:
@@ -156,6 +149,8 @@ def values_of(configuration: str, prepared: Prepared) -> dict[str, float]:
     return intensity_statistics(filtered[prepared.region])
 
 
-def _resegment(hu: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _prepared(volume: CTVolume, region: Mask, spacing_mm: Triple | None) -> Prepared:
+    found = resample(volume, region, spacing_mm, 3, whole_hu=spacing_mm is not None)
     low, high = RESEGMENTATION_HU
-    return np.asarray(inside & (hu >= low) & (hu <= high))
+    kept = found.inside & (found.values >= low) & (found.values <= high)
+    return Prepared(found.values, kept, found.spacing_mm)
