@@ -14,9 +14,10 @@ from lungpipe.radiomics.nested.levels import levels_of
 from lungpipe.radiomics.nested.offsets import half_of_neighbours, pair_weights, run_weights
 from lungpipe.radiomics.nested.runs import run_lengths
 from lungpipe.radiomics.nested.zones import zone_features
+from lungpipe.radiomics.undefined import without_conventions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from numpy.typing import NDArray
@@ -28,6 +29,25 @@ if TYPE_CHECKING:
 
 #: Feature classes that this engine computes of an image; shape needs none.
 CLASSES = ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Found:
+    """What an image shows in a region.
+
+    Parameters
+    ----------
+    values : mapping
+        Features by ``<class>_<feature>``; NaN where one is undefined.
+    n_bins : int
+        Grey levels from the region's first to its last.
+    constant : bool
+        Whether all voxels have one value.
+    """
+
+    values: Mapping[str, float]
+    n_bins: int
+    constant: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,7 +78,7 @@ class Texture:
         """Prepare regions."""
         return cls(masks, spacing_mm, settings, classes, chains_of(masks, max(1, *settings.distances)))
 
-    def features(self, image: NDArray[Any]) -> list[dict[str, float] | FeatureError]:
+    def features(self, image: NDArray[Any]) -> list[Found | FeatureError]:
         """Compute the features of an image for every region.
 
         Parameters
@@ -69,9 +89,9 @@ class Texture:
         Returns
         -------
         list
-            For each region its features by ``<class>_<feature>``, or why it has none.
+            For each region what was found, or why there is nothing.
         """
-        found: list[dict[str, float] | FeatureError] = [{} for _ in self.masks]
+        found: list[Found | FeatureError] = [Found({}, 0, constant=True)] * len(self.masks)
         for chain, values, levels in self._numbered(image):
             if isinstance(levels, FeatureError):
                 for member in chain.members:
@@ -100,7 +120,7 @@ class Texture:
                 continue
             yield chain, values, levels
 
-    def _of_chain(self, chain: Chain, values: NDArray[Any], levels: Levels) -> list[dict[str, float]]:
+    def _of_chain(self, chain: Chain, values: NDArray[Any], levels: Levels) -> list[Found]:
         column = chain.padded(levels.column, -1)
         near = chain.steps(half_of_neighbours((1,), self.settings))
         tables: dict[str, tuple[tuple[str, ...], NDArray[np.float64]]] = {}
@@ -114,15 +134,20 @@ class Texture:
             tables["glszm"] = sizes.NAMES["glszm"], zone_features(column, chain, near, levels.number)
         if {"gldm", "ngtdm"} & set(self.classes):
             tables |= self._neighbourhoods(chain, column, levels)
-        return [
-            {
+        n_levels = np.count_nonzero(levels.present, axis=1).tolist()
+        n_bins = levels.highest - np.where(levels.present, levels.number, levels.highest[:, None]).min(axis=1) + 1
+        found = []
+        for region in range(len(chain.members)):
+            held = {
                 f"{name}_{feature}": value
                 for name, (names, table) in tables.items()
                 for feature, value in zip(names, table[region].tolist(), strict=True)
                 if feature
             }
-            for region in range(len(chain.members))
-        ]
+            constant = n_levels[region] == 1 and bool(np.ptp(values[chain.own <= region]) == 0)
+            defined = without_conventions(held, n_levels[region], constant)
+            found.append(Found(defined, int(n_bins[region]), constant))
+        return found
 
     def _first_order(self, chain: Chain, values: NDArray[Any], levels: Levels) -> NDArray[np.float64]:
         exact = values.astype(np.float64)
@@ -141,12 +166,10 @@ class Texture:
         offsets = half_of_neighbours(settings.distances, settings)
         norm = settings.weighting
         weights = np.ones(len(offsets)) if norm is None else pair_weights(offsets, self.spacing_mm, norm)
-        features = pairs.pair_features(
+        return pairs.pair_features(
             column, chain.rank, chain.voxel, chain.own, chain.steps(offsets), weights, levels.number, levels.highest,
             settings.symmetrical_glcm, norm is not None,
         )  # fmt: skip
-        features[np.count_nonzero(levels.present, axis=1) < 2, pairs.NAMES.index("MCC")] = 1.0
-        return features
 
     def _runs(self, chain: Chain, column: NDArray[np.int32], levels: Levels) -> NDArray[np.float64]:
         offsets = half_of_neighbours((1,), self.settings)

@@ -1,0 +1,87 @@
+"""Extractor ``nested``: the features of PyRadiomics from an engine that shares the work of a nodule's regions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from lungpipe.errors import FeatureError
+from lungpipe.radiomics.classes import enabled
+from lungpipe.radiomics.groups import region_groups
+from lungpipe.radiomics.nested.engine import Texture
+from lungpipe.radiomics.shapes import shapes_of
+from lungpipe.radiomics.undefined import Features, codes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lungpipe.radiomics.groups import RegionGroup
+    from lungpipe.radiomics.nested.engine import Found
+    from lungpipe.radiomics.settings import RadiomicsSettings
+    from lungpipe.radiomics.texture import TextureSettings
+    from lungpipe.volume import CTVolume, Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """Plug-in ``nested``: every feature of PyRadiomics, by its definitions (van Griethuysen et al. 2017)."""
+
+    name: ClassVar[str] = "nested"
+    version: ClassVar[str] = "1"
+
+    def __call__(
+        self, volume: CTVolume, regions: Sequence[Mask], settings: RadiomicsSettings
+    ) -> list[Mapping[str, float] | FeatureError]:
+        """Extract the features of every region; see :class:`lungpipe.radiomics.Extractor`."""
+        groups, errors = region_groups(volume, regions, settings)
+        results: dict[int, Mapping[str, float] | FeatureError] = dict(errors)
+        for group in groups:
+            results.update(zip(group.indices, _of_group(group, settings), strict=True))
+        return [results[index] for index in range(len(regions))]
+
+
+def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features | FeatureError]:
+    asked = enabled(settings)
+    shapes = shapes_of(group, settings)
+    features: list[Features | FeatureError] = [
+        shape if isinstance(shape, FeatureError) else Features(shape) for shape in shapes
+    ]
+    of_image = {name: names for name, names in asked.items() if "shape" not in name}
+    prepared: dict[TextureSettings, Texture] = {}
+    bins: list[list[tuple[str, int]]] = [[] for _ in features]
+    for image_name, values in group.images() if of_image else ():
+        texture = settings.texture_of(image_name)
+        if texture not in prepared:
+            prepared[texture] = Texture.of(group.masks, group.spacing_mm, texture, of_image)
+        for row, found in enumerate(prepared[texture].features(values)):
+            so_far = features[row]
+            if isinstance(so_far, FeatureError):
+                continue
+            if isinstance(found, FeatureError):
+                features[row] = FeatureError(found.code, f"image {image_name}: {found.message}")
+            elif image_name == "original" and found.constant:
+                features[row] = FeatureError(
+                    "constant_region", "every voxel of the region has the same HU; texture is undefined"
+                )
+            else:
+                so_far.update(_named(image_name, found, of_image))
+                bins[row].append((image_name, found.n_bins))
+    for row, (done, mask) in enumerate(zip(features, group.masks, strict=True)):
+        if not isinstance(done, FeatureError):
+            done.codes = codes_of(done, int(np.count_nonzero(mask)), bins[row])
+    return features
+
+
+def _named(image_name: str, found: Found, of_image: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Features under PyRadiomics' names, in its order."""
+    values = dict(found.values)
+    if "firstorder_Variance" in values:  # deprecated, computed where it is asked for by name
+        values["firstorder_StandardDeviation"] = math.sqrt(values["firstorder_Variance"])
+    return {
+        f"{image_name}_{kind}_{feature}": values[f"{kind}_{feature}"]
+        for kind, names in of_image.items()
+        for feature in names
+    }
