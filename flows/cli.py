@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from flows.archive_commands import export_dicom, export_masks, index
 from flows.catalog_commands import datasets
 from flows.dictionary_command import dictionary
 from flows.export_commands import export_crate, export_croissant, export_prov, query
+from flows.extract_command import extract
 from flows.frame_command import check_frame
 from flows.lineage_commands import gc, impact, trace, verify, withdraw
 from flows.lung_command import lung
@@ -128,7 +129,7 @@ def _prefect_environment() -> None:
 
 
 for _command in (
-    datasets, index, check_frame, segment, lung, airways, raters, evaluate_masks, stats_surroundings, export_dicom,
+    datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, export_dicom,
     export_masks, export_ome, export_nifti, picture, trace, impact, withdraw, verify, gc, query, dictionary,
     export_prov, export_crate, export_croissant,
 ):  # fmt: skip
@@ -178,38 +179,6 @@ def _plugin_command(kind: str) -> None:
 
 for _kind in ("segmenters", "extractors", "embedders", "classifiers"):
     _plugin_command(_kind)
-
-
-@app.command()
-def extract(
-    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, or a folder with one DICOM series.")],
-    mask: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT.")],
-    out: Annotated[Path, typer.Option(help="CSV with feature,value rows.")],
-    label: Annotated[int | None, typer.Option(help="Value of the region in the mask; default: 1.")] = None,
-    roi: Annotated[str | None, typer.Option(help="Name or number of the ROI (RTSTRUCT) or segment (SEG).")] = None,
-    extractor: Annotated[str, typer.Option(help="Extractor plug-in (not with --settings).")] = "pyradiomics",
-    settings: Annotated[
-        Path | None, typer.Option(help="PyRadiomics parameter file (YAML); all of it is honoured.")
-    ] = None,
-) -> None:
-    """Extract the features of one image and mask, as the pyradiomics command does.
-
-    Example: lungpipe extract ct.nii.gz nodule.nii.gz --out features.csv
-    """
-    from lungpipe import plugins
-    from lungpipe.radiomics.oneoff import extract_pair, extract_with_parameter_file
-    from lungpipe.radiomics.settings import RadiomicsSettings
-    from lungpipe.store.place import write_atomically
-
-    values: Any
-    if settings is not None:
-        values = extract_with_parameter_file(image, mask, label, settings, roi=roi)
-    else:
-        values = extract_pair(image, mask, label, RadiomicsSettings(), plugins.find("extractors", extractor)(), roi=roi)
-    lines = [("feature", "value"), *((name, repr(value)) for name, value in values.items())]
-    write_atomically(out, "".join(f"{name},{value}\r\n" for name, value in lines).encode())
-    print(f"{len(values)} features", file=sys.stderr)  # noqa: T201  the command line's own output
-    _print(str(out))
 
 
 @app.command()

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lungpipe.dicom.quality import QualitySettings
 from lungpipe.errors import DatasetError
-from lungpipe.radiomics.settings import Interpolation
+from lungpipe.radiomics.filter_parameters import parameters_from
+from lungpipe.radiomics.settings import Interpolation, RadiomicsSettings
+from lungpipe.radiomics.texture import TextureSettings
 from lungpipe.region.codes import RegionLimits
 from lungpipe.segment.steps import Steps
 from lungpipe.segment.verdict import MaskLimits
@@ -108,9 +110,40 @@ class FeaturesSection(_Section):
 
     extractor: str = "pyradiomics"
     bin_width_hu: Annotated[float, Field(gt=0)] = 25.0
+    bin_origin_hu: float | None = None
     spacing_mm: tuple[float, float, float] | None = (1.0, 1.0, 1.0)
     interpolation: Interpolation = "float32"
     filters: tuple[str, ...] = ("original",)
+    filter_parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    parameter_file: str | None = None
+
+    def settings(self) -> RadiomicsSettings:
+        """The section as the domain knows it.
+
+        Raises
+        ------
+        DatasetError
+            If a name is unknown or a value makes no sense, or a parameter file is not alone in what it says.
+        """
+        if self.parameter_file is not None:
+            if beside := sorted(self.model_fields_set - {"extractor", "parameter_file"}):
+                raise DatasetError(
+                    f"features.{beside[0]} and features.parameter_file: the file says all of it; leave one of them out"
+                )
+            from lungpipe.radiomics.parameter_file import read_parameter_file  # it loads PyRadiomics
+
+            return read_parameter_file(Path(self.parameter_file)).settings
+        texture = TextureSettings(bin_width=self.bin_width_hu, bin_origin=self.bin_origin_hu)
+        parameters, overrides = parameters_from(self.filter_parameters, self.filters, texture)
+        return RadiomicsSettings(
+            bin_width_hu=self.bin_width_hu,
+            spacing_mm=self.spacing_mm,
+            interpolation=self.interpolation,
+            filters=self.filters,
+            texture=texture,
+            parameters=parameters,
+            overrides=overrides,
+        )
 
 
 class BenchmarkSection(_Section):
@@ -243,6 +276,9 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
         for key in ("dicom", "annotations"):
             if isinstance(cohort.get(key), str):
                 cohort[key] = str(base / cohort[key])
+    features = values.get("features")
+    if isinstance(features, dict) and isinstance(features.get("parameter_file"), str):
+        features["parameter_file"] = str(base / features["parameter_file"])
     report = values.get("report")
     if isinstance(report, dict) and isinstance(report.get("beside"), list):
         report["beside"] = [str(base / str(path)) for path in report["beside"]]

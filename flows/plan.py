@@ -14,7 +14,6 @@ from lungpipe.cohort import Plan, plan_cohort
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
 from lungpipe.errors import DatasetError
 from lungpipe.learn.evaluation import Evaluation
-from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.scan import ScanSettings, settings_from
 from lungpipe.scan.settings import here_only
 from tasks.progress import say
@@ -38,12 +37,7 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
         **config.segment.model_dump(),
         **config.regions.model_dump(),
         extractor=config.features.extractor,
-        radiomics=RadiomicsSettings(
-            config.features.bin_width_hu,
-            config.features.spacing_mm,
-            config.features.interpolation,
-            config.features.filters,
-        ),
+        radiomics=config.features.settings(),
     )
     outside: dict[str, Any] = {"regions.lung": settings.outside_lungs.model} if settings.outside_lungs else {}
     outside |= {f"segment.parameters.{name}": segmenter for name, segmenter in settings.segmenters.items()}
@@ -128,5 +122,7 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
         here_only(plugins.find("segmenters", lung["method"])) & lung["parameters"].keys() if lung["parameters"] else ()
     ):
         lung["parameters"][key] = "(path not recorded; see the version and weights of the model)"
+    if recipe["features"]["parameter_file"]:
+        recipe["features"]["parameter_file"] = "(path not recorded; what the file says is under radiomics)"
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
     return recipe

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from radiomics import getFeatureClasses
-
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.image_types import nearest
 
@@ -31,6 +29,8 @@ _DEPRECATED_WITH_VALUE = frozenset(
 @cache
 def known_features() -> Mapping[str, Mapping[str, bool]]:
     """PyRadiomics' feature classes in its order, with their features and whether each is deprecated."""
+    from radiomics import getFeatureClasses  # it loads every compiled class
+
     return {name: dict(kind.getFeatureNames()) for name, kind in getFeatureClasses().items()}
 
 

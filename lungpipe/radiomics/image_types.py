@@ -102,13 +102,13 @@ class FilterParameters:
             )
 
 
-#: For each image type the fields of :class:`FilterParameters` that are its own.
-PARAMETERS_OF: Mapping[str, tuple[str, ...]] = {
-    "log": ("sigma_mm",),
-    "wavelet": ("wavelet", "level", "start_level"),
-    "gradient": ("gradient_use_spacing",),
-    "lbp-2d": ("lbp_2d_radius", "lbp_2d_samples", "lbp_2d_method"),
-    "lbp-3d": ("lbp_3d_levels", "lbp_3d_radius", "lbp_3d_subdivision"),
+#: For each image type its own parameters, by the keys of a recipe, as fields of :class:`FilterParameters`.
+PARAMETERS_OF: Mapping[str, Mapping[str, str]] = {
+    "log": {"sigma_mm": "sigma_mm"},
+    "wavelet": {"wavelet": "wavelet", "level": "level", "start_level": "start_level"},
+    "gradient": {"use_spacing": "gradient_use_spacing"},
+    "lbp-2d": {"radius": "lbp_2d_radius", "samples": "lbp_2d_samples", "method": "lbp_2d_method"},
+    "lbp-3d": {"levels": "lbp_3d_levels", "radius": "lbp_3d_radius", "subdivision": "lbp_3d_subdivision"},
 }
 
 

@@ -15,6 +15,7 @@ from lungpipe.errors import AnnotationError, DatasetError, FeatureError
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.parameter_file import ParameterFile, read_parameter_file
+from lungpipe.radiomics.settings import check_extractor
 from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def extract_pair(
     FeatureError
         If features are undefined for the region.
     """
+    check_extractor(extractor, settings)
     return _features(*read_pair(image, mask, label, roi), settings, extractor)
 
 
@@ -92,6 +94,7 @@ def extract_with_parameter_file(
         If features are undefined for the region.
     """
     asked = read_parameter_file(parameters)
+    check_extractor(extractor, asked.settings)
     return _features(*read_pair(image, mask, label, roi, asked), asked.settings, extractor)
 
 

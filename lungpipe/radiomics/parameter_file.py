@@ -168,7 +168,7 @@ def _texture(base: TextureSettings, words: Mapping[str, Any]) -> TextureSettings
 
 
 def _parameters(types: Mapping[str, Mapping[str, Any]], words: Mapping[str, Any]) -> FilterParameters:
-    own = {field: kind for kind, names in PARAMETERS_OF.items() for field in names}
+    own = {field: kind for kind, names in PARAMETERS_OF.items() for field in names.values()}
     given: dict[str, Any] = {}
     for theirs, ours in FILTER_WORDS.items():
         merged = {**words, **types.get(own[ours], {})}

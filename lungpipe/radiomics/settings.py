@@ -144,3 +144,16 @@ class RadiomicsSettings:
     def sitk_interpolator(self) -> int:
         """The interpolator as SimpleITK's number."""
         return int(getattr(sitk, self.interpolator))
+
+
+def check_extractor(extractor: object, settings: RadiomicsSettings) -> None:
+    """Ask an extractor whether it can honour settings, before any work; one without a method ``check`` honours all.
+
+    Raises
+    ------
+    DatasetError
+        As the extractor says.
+    """
+    check = getattr(extractor, "check", None)
+    if check is not None:
+        check(settings)

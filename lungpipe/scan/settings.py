@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lungpipe import plugins
 from lungpipe.errors import DatasetError
+from lungpipe.radiomics.settings import check_extractor
 from lungpipe.region import airways, expand, vessels
 from lungpipe.region.codes import RegionLimits
 from lungpipe.region.outside_lung import OutsideLungs
@@ -146,7 +147,7 @@ def settings_from(
         specs=tuple(expand.grid_of_specs(kinds, radii_mm, "cuboid" if pins else "ball")),
         clip="none" if pins else clip,
         exclude_neighbours=exclude_neighbours and not pins,
-        extractor=plugins.find("extractors", extractor)(),
+        extractor=_extractor(extractor, radiomics),
         radiomics=replace(radiomics, interpolation="int16") if pins else radiomics,
         consensus=_consensus(consensus, methods),
         limits=MaskLimits(**(quality or {})),
@@ -154,6 +155,13 @@ def settings_from(
         region_limits=RegionLimits(max_clipped_fraction),
         outside_lungs=_outside_lungs(**(lung or {})),
     )
+
+
+def _extractor(name: str, radiomics: RadiomicsSettings) -> Extractor:
+    """An extractor that can honour the settings."""
+    extractor: Extractor = plugins.find("extractors", name)()
+    check_extractor(extractor, radiomics)
+    return extractor
 
 
 def _outside_lungs(

@@ -69,7 +69,16 @@ def test_missing_recipe_and_malformed_override(tmp_path):
         ("features.extractor=nested", PluginError, "no extractor named 'nested'"),
         ("benchmark.classifiers=['svm']", PluginError, "knn"),
         ("cohort.dataset=generik", DatasetError, "generic"),
-        ("features.filters=['wavelet']", DatasetError, "filters"),
+        ("features.filters=['wavelets']", DatasetError, "did you mean 'wavelet'"),
+        ("features.filter_parameters={wavelet={level=2}}", DatasetError, "not among features.filters"),
+        ("features.filter_parameters={original={bin_widht=2}}", DatasetError, "did you mean 'bin_width'"),
+        (
+            "features.filter_parameters={original={bin_width='2'}}",
+            DatasetError,
+            "expected a value like 25.0, found '2'",
+        ),
+        ("features.bin_origin_hu=-1000", DatasetError, "'nested' offers a fixed origin"),
+        ("features.parameter_file=none.yaml", DatasetError, "no parameter file at"),
         ("cohort.annotations=/nowhere.csv", DatasetError, "no annotations at"),
     ],
 )
@@ -79,6 +88,36 @@ def test_everything_a_recipe_names_is_looked_up_first(tmp_path, override, error,
     (tmp_path / "n.csv").write_text("")
     with pytest.raises(error, match=match):
         check_config(load_config(recipe(tmp_path, MINIMAL), [override]))
+
+
+def test_filters_and_their_parameters(tmp_path):
+    """A recipe says which images are made and how; tables of one image type change nothing of the others."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "n.csv").write_text("")
+    tables = "{LoG={sigma_mm=[2, 4], bin_width=5}, wavelet={wavelet='db2'}, original={weighting='manhattan'}}"
+    changes = ["features.filters=['original', 'LoG', 'wavelet']", f"features.filter_parameters={tables}"]
+    _, settings = check_config(load_config(recipe(tmp_path, MINIMAL), [*changes, "features.bin_width_hu=20"]))
+    radiomics = settings.radiomics
+    assert radiomics.filters == ("original", "log", "wavelet")
+    assert radiomics.parameters.sigma_mm == (2.0, 4.0)
+    assert radiomics.parameters.wavelet == "db2"
+    assert radiomics.texture_of("log-sigma-2-0-mm-3D").bin_width == 5
+    assert radiomics.texture_of("wavelet-LLH").bin_width == 20
+    assert radiomics.texture_of("original").weighting == "manhattan"
+    assert radiomics.texture_of("original").bin_width == 20
+
+
+def test_parameter_file_stands_for_all_of_the_features(tmp_path):
+    """A recipe may name a PyRadiomics parameter file beside it, and then says nothing else of features."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "n.csv").write_text("")
+    (tmp_path / "parameters.yaml").write_text("imageType: {Wavelet: {}}\nsetting: {binWidth: 7}")
+    path = recipe(tmp_path, MINIMAL + '[features]\nparameter_file = "parameters.yaml"\n')
+    _, settings = check_config(load_config(path))
+    assert settings.radiomics.filters == ("wavelet",)
+    assert settings.radiomics.bin_width_hu == 7
+    with pytest.raises(DatasetError, match="leave one of them out"):
+        check_config(load_config(path, ["features.bin_width_hu=5"]))
 
 
 def test_pins_preset_sets_the_whole_method(tmp_path):
