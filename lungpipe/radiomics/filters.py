@@ -15,6 +15,7 @@ run on. How far follows from the filter (measured against the filtered whole ima
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from radiomics import imageoperations
 
 from lungpipe.radiomics import lbp
 from lungpipe.radiomics.image_types import IMAGE_TYPES, SCALED_BY_PEAK
+from lungpipe.radiomics.laplacian import LEAST_VOXELS, laplacian_of_gaussian
 from lungpipe.radiomics.whole import grown
 
 if TYPE_CHECKING:
@@ -45,8 +47,7 @@ def reach_of(kind: str, settings: RadiomicsSettings, spacing_mm: Triple) -> Inde
     """How many voxels along (z, y, x) an image type looks past a voxel."""
     parameters = settings.parameters
     if kind == "log":
-        z, y, x = (math.ceil(GAUSSIAN_REACH * max(parameters.sigma_mm) / side) for side in spacing_mm)
-        return z, y, x
+        return _gaussian_reach(max(parameters.sigma_mm), spacing_mm)
     if kind == "gradient":
         return 1, 1, 1
     reach = [0, 0, 0]
@@ -94,6 +95,8 @@ def filtered(
         yield "original", whole.read(*box)
     elif kind in SCALED_BY_PEAK:
         yield kind, _scaled(kind, whole.read(*box).astype(np.float64), whole.peak())
+    elif kind == "log":
+        yield from _laplacians(settings, box, whole)
     else:
         support = support_of(kind, settings, box, whole)
         window = tuple(slice(a - s, b - s) for a, b, s in zip(*box, support[0], strict=True))
@@ -104,6 +107,31 @@ def filtered(
             yield from lbp.patterns_3d(values, window, inside, settings.parameters)
         else:
             yield from _of_pyradiomics(kind, values, window, settings, whole.spacing_mm)
+
+
+def _laplacians(settings: RadiomicsSettings, box: Box, whole: Whole) -> Iterator[Named]:
+    """The Laplacians of Gaussians, each from what its own standard deviation reaches.
+
+    PyRadiomics leaves one out where the image that it filters is too thin for it.
+    """
+    for sigma_mm in settings.parameters.sigma_mm:
+        least = [max(LEAST_VOXELS, math.ceil(sigma_mm / side) + 1) for side in whole.spacing_mm]
+        if any(n < fewest for n, fewest in zip(whole.shape, least, strict=True)):
+            continue
+        support = grown(box, _gaussian_reach(sigma_mm, whole.spacing_mm), whole.shape)
+        z, y, x = (slice(a - s, b - s) for a, b, s in zip(*box, support[0], strict=True))
+        values = whole.read(*support)
+        if values.dtype == np.float64:  # ITK then works in double precision
+            one = replace(settings, parameters=replace(settings.parameters, sigma_mm=(sigma_mm,)))
+            yield from _of_pyradiomics("log", values, (z, y, x), one, whole.spacing_mm)
+            continue
+        found = laplacian_of_gaussian(values.astype(np.float32), whole.spacing_mm, sigma_mm, (z, y, x))
+        yield f"log-sigma-{str(sigma_mm).replace('.', '-')}-mm-3D", found
+
+
+def _gaussian_reach(sigma_mm: float, spacing_mm: Triple) -> IndexTriple:
+    z, y, x = (max(math.ceil(GAUSSIAN_REACH * sigma_mm / side), LEAST_VOXELS) for side in spacing_mm)
+    return z, y, x
 
 
 def _of_pyradiomics(
