@@ -1,6 +1,8 @@
+import ast
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 from radiomics import featureextractor
@@ -9,6 +11,7 @@ from scipy import ndimage
 from lungpipe.dicom.read import to_sitk
 from lungpipe.errors import DatasetError, FeatureError
 from lungpipe.geometry import Geometry
+from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.oneoff import extract_with_parameter_file, read_pair
 from lungpipe.radiomics.parameter_file import read_parameter_file
 
@@ -235,3 +238,40 @@ def test_reading_changes_nothing_outside(case, tmp_path):
     read_pair(*case, None, None, asked)
     assert (asked.label, asked.geometry_tolerance) == (2, 0.5)
     assert sitk.ProcessObject.GetGlobalDefaultCoordinateTolerance() == before
+
+
+#: Relative difference from PyRadiomics' baseline, some of it of 2018; its own tests allow 0.03.
+WORST = 1e-6
+BASELINES = ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm", "shape", "shape2D")
+#: Features of the baseline that PyRadiomics has marked deprecated since and computes only if they are named.
+DEPRECATED = {"Compactness1", "Compactness2", "SphericalDisproportion", "StandardDeviation", "Dissimilarity"}
+
+
+@pytest.fixture(scope="module")
+def lung1(real_data):
+    """PyRadiomics' test case lung1."""
+    folder = real_data / "pyradiomics-lung1"
+    return read_pair(folder / "lung1_image.nrrd", folder / "lung1_label.nrrd", 1)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", BASELINES)
+def test_published_baseline_of_pyradiomics(real_data, lung1, tmp_path, name):
+    """Every test case of PyRadiomics' own baseline for lung1 comes out, its settings read as a parameter file."""
+    table = pd.read_csv(real_data / "pyradiomics-lung1" / "baseline" / f"baseline_{name}.csv", index_col=0, dtype=str)
+    volume, region = lung1
+    assert len(table.columns)
+    for case_name in table.columns:
+        column = table[case_name].dropna()
+        words = ast.literal_eval(column["diagnostics_Configuration_Settings"])
+        parameters = tmp_path / f"{case_name}.json"
+        parameters.write_text(json.dumps({"setting": words, "featureClass": {name: None}}))
+        mask = region.within((33, 0, 0), (34, *volume.shape[1:])) if name == "shape2D" else region
+        (found,) = PyRadiomics()(volume, [mask], read_parameter_file(parameters).settings)
+        expected = column[column.index.str.startswith("original_")].astype(float)
+        compared = expected[expected.index.isin(list(found))]
+        missing = set(expected.index) - set(found)
+        assert {feature.split("_")[2] for feature in missing} <= DEPRECATED, missing
+        for feature, value in compared.items():
+            assert found[feature] == pytest.approx(value, rel=WORST, abs=1e-9), (case_name, feature)
+        assert len(compared) >= 5
