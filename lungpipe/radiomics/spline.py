@@ -42,14 +42,13 @@ def interpolate(values: NDArray[np.float64], places: Sequence[NDArray[np.float64
     ndarray, shape (len(places[0]), len(places[1]), len(places[2]))
     """
     found = np.array(values, dtype=np.float64, order="C")
-    for axis in (2, 1, 0):
-        if found.shape[axis] > 1:
-            _coefficients(np.moveaxis(found, axis, 0))
-    for axis in range(3):
-        index, weight = _weights(places[axis], values.shape[axis])
-        shape = [len(places[a]) if a == axis else n for a, n in enumerate(found.shape)]
-        out = np.empty(shape)
-        _combine(np.moveaxis(found, axis, 0), index, weight, np.moveaxis(out, axis, 0))
+    for axis in range(3):  # an axis at a time, so that the next one has only the planes that are wanted
+        lines = np.moveaxis(found, axis, 0)
+        if len(lines) > 1:
+            _coefficients(lines)
+        index, weight = _weights(places[axis], len(lines))
+        out = np.empty([len(index) if other == axis else n for other, n in enumerate(found.shape)])
+        _combine(lines, index, weight, np.moveaxis(out, axis, 0))
         found = out
     return found
 
