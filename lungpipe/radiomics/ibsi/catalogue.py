@@ -95,6 +95,11 @@ def families() -> Mapping[str, Mapping[str, tuple[str, str]]]:
     }
 
 
+def family(key: str) -> tuple[str, str]:
+    """Name and code of a family, by its own key."""
+    return str(_read()[key]["family"]), str(_read()[key]["code"])
+
+
 @cache
 def entries(dimensions: tuple[str, ...], *, diagnostics: bool) -> tuple[Entry, ...]:
     """Every feature of a configuration, in the order of the published tables.
@@ -123,8 +128,7 @@ def wanted(aggregations: tuple[Aggregation, ...], dimensions: tuple[str, ...]) -
 
 
 def _entries(key: str, aggregation: Aggregation | None) -> list[Entry]:
-    family = _read()[key]
-    name, code = str(family["family"]), str(family["code"])
+    name, code = family(key)
     if aggregation is None:
         return [Entry(tag, feature, ibsi, name, code, "") for tag, (feature, ibsi) in families()[key].items()]
     named = f"{name} ({aggregation.name})"

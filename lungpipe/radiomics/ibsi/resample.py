@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 INSIDE = 0.5
 #: Interpolation leaves rounding errors of about 1e-16: exactly half a voxel inside must stay inside.
 _ROUNDING = 1e-9
+#: Copies of the border's voxels before a cubic spline is fitted, on each side: a voxel's weight falls to a quarter and less
+#: with every step, so these are enough for the precision of a double.
+_MARGIN = 28
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,7 +79,7 @@ def resample(
     spacing_mm : sequence of float, optional
         Wanted voxel sides along (z, y, x), mm; None in the place of an axis keeps that axis, None alone all three.
     order : {1, 3}
-        1 for bilinear or trilinear, 3 for cubic splines (through the voxels, mirrored at the border). Of the image only.
+        1 for bilinear or trilinear, 3 for cubic splines. Of the image only; border voxels go on beyond the border.
     whole_hu : bool
         Whether interpolated intensities are rounded to whole numbers, as IBSI does for CT.
 
@@ -144,7 +147,7 @@ def _positions(n: int, old_mm: float, new_mm: float) -> NDArray[np.float64]:
 def _weights(where: NDArray[np.float64], size: int, order: int) -> sparse.csr_array:
     """Weights of ``size`` voxels (order 1) or spline coefficients (order 3) at given places, shape (n, size).
 
-    Beyond the border a linear spline keeps the last voxel's value; a cubic one is mirrored about the last voxel's centre.
+    Beyond the border a linear spline keeps the last voxel's value. A cubic one is given coefficients beyond it.
     """
     if order == 1:
         where = np.clip(where, 0, size - 1)
@@ -155,19 +158,9 @@ def _weights(where: NDArray[np.float64], size: int, order: int) -> sparse.csr_ar
     else:
         first = -1
         weights = [(1 - t) ** 3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6]
-    columns = np.stack([_mirrored(base + first + step, size) for step in range(len(weights))])
+    columns = np.stack([np.clip(base + first + step, 0, size - 1) for step in range(len(weights))])
     rows = np.broadcast_to(np.arange(len(where)), columns.shape)
     return sparse.csr_array((np.stack(weights).ravel(), (rows.ravel(), columns.ravel())), shape=(len(where), size))
-
-
-def _mirrored(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Indices past an end, reflected about the centre of the end's voxel."""
-    if size == 1:
-        return np.zeros_like(index)
-    period = 2 * (size - 1)
-    folded = np.mod(index, period)
-    inside: NDArray[np.int64] = np.minimum(folded, period - folded)
-    return inside
 
 
 def _along(weights: sparse.csr_array, values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -179,7 +172,9 @@ def _along(weights: sparse.csr_array, values: NDArray[np.float64], axis: int) ->
 
 
 def _cubic(values: NDArray[np.float64], where: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Cubic spline through the voxels along an axis."""
-    size = values.shape[axis]
-    coefficients = values if size == 1 else ndimage.spline_filter1d(values, order=3, axis=axis, mode="mirror")
-    return _along(_weights(where, size, 3), coefficients, axis)
+    """Cubic spline through the voxels along an axis; beyond the border it goes through copies of the last voxel."""
+    margin = [(0, 0)] * values.ndim
+    margin[axis] = (_MARGIN, _MARGIN)
+    padded = np.pad(values, margin, mode="edge")
+    coefficients = ndimage.spline_filter1d(padded, order=3, axis=axis, mode="mirror")
+    return _along(_weights(where + _MARGIN, padded.shape[axis], 3), coefficients, axis)
