@@ -156,9 +156,9 @@ class Texture:
         for region in range(len(chain.members)):
             held = chain.own <= region
             counts = np.bincount(levels.column[held], minlength=n_columns)
-            ascending = np.sort(exact[held])
-            voxel_mm3 = float(np.prod(self.spacing_mm))
-            rows.append(firstorder.first_order(ascending, counts, self.settings.voxel_array_shift, voxel_mm3))
+            own = exact[held]
+            shift, voxel_mm3 = self.settings.voxel_array_shift, float(np.prod(self.spacing_mm))
+            rows.append(firstorder.first_order(np.sort(own), float(own.mean()), counts, shift, voxel_mm3))
         return np.array(rows)
 
     def _pairs(self, chain: Chain, column: NDArray[np.int32], levels: Levels) -> NDArray[np.float64]:

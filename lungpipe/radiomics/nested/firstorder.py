@@ -25,7 +25,7 @@ _BLOCK = 128
 
 @compiled
 def first_order(
-    values: NDArray[np.float64], levels: NDArray[np.int64], shift: float, voxel_mm3: float
+    values: NDArray[np.float64], mean: float, levels: NDArray[np.int64], shift: float, voxel_mm3: float
 ) -> NDArray[np.float64]:
     """Compute the features of one region.
 
@@ -33,6 +33,8 @@ def first_order(
     ----------
     values : ndarray, shape (n,)
         Ascending.
+    mean : float
+        Of the values; summed by the caller in the voxels' own order, on which the last bits of a mean near 0 depend.
     levels : ndarray of int64, shape (n_columns,)
         Voxels of each grey level.
     shift : float
@@ -45,7 +47,6 @@ def first_order(
         As in :data:`NAMES`.
     """
     n = len(values)
-    mean = _sum(values, 0, 0.0) / n
     variance = _sum(values, 2, mean) / n
     squares = _sum(values, 2, -shift)
     low, high = _percentile(values, 10.0), _percentile(values, 90.0)

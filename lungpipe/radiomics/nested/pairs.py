@@ -32,7 +32,7 @@ NAMES = (
 EPS = float(np.spacing(1.0))
 _LN2 = float(np.log(2.0))
 #: The second eigenvalue is taken as found when its residual is below this: its error is the residual's square over the gap.
-_RESIDUAL = 3e-6
+_RESIDUAL = 3e-7
 _MOST_STEPS = 200
 
 
@@ -286,14 +286,15 @@ def _second(
     scaled = np.empty(n)
     ahead, behind = np.empty(n, np.int32), np.empty(n, np.int32)
     for k in range(n):
-        scaled[k] = share[k] / (np.sqrt(row[first[k]]) * np.sqrt(col[second[k]]))
+        # PyRadiomics adds EPS to the products of margins, which shows in the sixth place for levels of very few pairs.
+        scaled[k] = share[k] / np.sqrt(row[first[k]] * col[second[k]] + EPS)
         ahead[k], behind[k] = held[first[k]], held[second[k]]
     top, vector, half, image = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     for i in range(len(row)):
         if row[i]:  # nearly linear in the level, as what is looked for often is, and a little of everything
             noise = ((1103515245 * number[i] + 12345) % 2147483648) / 1073741824.0 - 1
             top[held[i]] = np.sqrt(row[i])
-            vector[held[i]] = top[held[i]] * (number[i] - mean) / n_levels + 0.02 * noise
+            vector[held[i]] = top[held[i]] * (number[i] - mean) / n_levels + 0.2 * top[held[i]] * noise
     limit = min(width - 1, basis.shape[0] - 1)
     diagonal, beside = np.zeros(limit), np.zeros(limit + 1)
     value = 0.0
@@ -368,7 +369,7 @@ def _largest(diagonal: NDArray[np.float64], beside: NDArray[np.float64], n: int)
 
 @compiled
 def _last(diagonal: NDArray[np.float64], beside: NDArray[np.float64], n: int, value: float) -> float:
-    """Size of the last part of the eigenvector of a tridiagonal matrix that belongs to its largest eigenvalue."""
+    """Size of the last part of the unit eigenvector of a tridiagonal matrix that belongs to its largest eigenvalue."""
     here, after, squares = 1.0, 0.0, 1.0
     for i in range(n - 1, 0, -1):
         before = ((value - diagonal[i]) * here - (beside[i] * after if i < n - 1 else 0.0)) / beside[i - 1]
