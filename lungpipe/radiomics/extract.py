@@ -1,15 +1,8 @@
 """Extractor ``pyradiomics``: PyRadiomics' feature classes on crops of the full image's lattice.
 
-What PyRadiomics says of a region that is flat in an image (all its voxels in one bin), so that other engines say the same:
-
-- GLCM: Correlation, MCC, JointEnergy, MaximumProbability, Id, Idm, Idn and Idmn are 1; Imc1 and Imc2 are 0; entropies, variances,
-  Contrast, ClusterShade and ClusterProminence are 0. Correlation and MCC are conventions: both are 0 divided by 0.
-- First order: Skewness and Kurtosis are 0 where all values are equal, also by convention; Uniformity is 1, Entropy 0.
-- NGTDM: Coarseness is 1,000,000 by convention (its limit), Contrast, Busyness, Complexity and Strength are 0.
-- GLRLM, GLSZM and GLDM are defined; grey-level non-uniformity is the number of runs or zones.
-
-A flat original image is refused here (``constant_region``): a scanner's noise makes none, so the region lies in padding. In
-filtered images PyRadiomics' values stand, conventions with them.
+Where a definition divides nothing by nothing PyRadiomics has a number by convention; here it is NaN
+(:mod:`lungpipe.radiomics.undefined`). A flat original image is refused (``constant_region``): a scanner's noise makes none, so
+the region lies in padding.
 """
 
 from __future__ import annotations
@@ -27,7 +20,9 @@ from lungpipe.errors import DatasetError, FeatureError
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.classes import enabled
 from lungpipe.radiomics.groups import region_groups
+from lungpipe.radiomics.nested.levels import bin_edges
 from lungpipe.radiomics.shapes import shapes_of
+from lungpipe.radiomics.undefined import Features, codes_of, without_conventions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
     from lungpipe.radiomics.texture import TextureSettings
     from lungpipe.volume import CTVolume, Mask
 
-    Features = Mapping[str, float] | FeatureError
 
 # PyRadiomics narrates every feature class of every region at INFO and warns of normal choices.
 logging.getLogger("radiomics").setLevel(logging.ERROR)
@@ -69,37 +63,51 @@ class PyRadiomics:
             if texture.gldm_a != int(texture.gldm_a):
                 raise DatasetError(f"gldm_a: PyRadiomics takes whole grey levels, found {texture.gldm_a}")
 
-    def __call__(self, volume: CTVolume, regions: Sequence[Mask], settings: RadiomicsSettings) -> list[Features]:
+    def __call__(
+        self, volume: CTVolume, regions: Sequence[Mask], settings: RadiomicsSettings
+    ) -> list[Mapping[str, float] | FeatureError]:
         """Extract the features of every region; see :class:`lungpipe.radiomics.Extractor`."""
         self.check(settings)
         groups, errors = region_groups(volume, regions, settings)
-        results: dict[int, Features] = dict(errors)
+        results: dict[int, Mapping[str, float] | FeatureError] = dict(errors)
         for group in groups:
             results.update(zip(group.indices, _of_group(group, settings), strict=True))
         return [results[index] for index in range(len(regions))]
 
 
-def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features]:
+def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features | FeatureError]:
     extractor = featureextractor.RadiomicsFeatureExtractor()
     asked = enabled(settings)
     extractor.enabledFeatures = {name: list(features) for name, features in asked.items() if "shape" not in name}
-    found = shapes_of(group, settings)
+    found: list[Features | FeatureError] = [
+        shape if isinstance(shape, FeatureError) else Features(shape) for shape in shapes_of(group, settings)
+    ]
     if not extractor.enabledFeatures:
         return found
+    bins: list[list[tuple[str, int]]] = [[] for _ in found]
     windows = [ndimage.find_objects(mask.astype(np.int8))[0] for mask in group.masks]
     for image_name, values in group.images():
-        words = pyradiomics_words(settings.texture_of(image_name))
+        texture = settings.texture_of(image_name)
+        words = pyradiomics_words(texture)
         for row, window in enumerate(windows):
             so_far = found[row]
             if isinstance(so_far, FeatureError):
                 continue
             crop, inside = values[window], group.masks[row][window]
-            if refusal := refused(image_name, crop[inside]):
+            samples = crop[inside]
+            if refusal := refused(image_name, samples):
                 found[row] = refusal
                 continue
+            levels = np.unique(np.digitize(samples, bin_edges(samples, texture)))
             image, mask = pair_of_images(crop, inside, group.spacing_mm)
             made = extractor.computeFeatures(image, mask, image_name, **words)
-            found[row] = {**so_far, **{name: float(value) for name, value in made.items()}}
+            values_of = {name.removeprefix(f"{image_name}_"): float(value) for name, value in made.items()}
+            defined = without_conventions(values_of, len(levels), constant=bool(np.ptp(samples) == 0))
+            so_far.update({f"{image_name}_{name}": value for name, value in defined.items()})
+            bins[row].append((image_name, int(levels[-1] - levels[0]) + 1))
+    for row, features in enumerate(found):
+        if not isinstance(features, FeatureError):
+            features.codes = codes_of(features, int(np.count_nonzero(group.masks[row])), bins[row])
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from lungpipe.errors import FeatureError
 from lungpipe.radiomics.filters import filtered, support_of
 from lungpipe.radiomics.image_types import IMAGE_TYPES
-from lungpipe.radiomics.lattice import lattice_for, resample_mask
+from lungpipe.radiomics.lattice import lattice_for, resample_mask, whole_lattice
 from lungpipe.radiomics.whole import Whole, cropped_image, normalised, spacing_for, whole_image
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def _place(index: int, region: Mask, spacing_mm: Triple, settings: RadiomicsSett
     else:
         pad = {} if settings.pad_distance is None else {"pad": settings.pad_distance}
         lattice = lattice_for(region.frame, region.bounds, spacing_mm, **pad)
-        start, voxels = lattice.start, resample_mask(region, lattice)
+        within = whole_lattice(region.frame, spacing_mm) if settings.filters_whole_image else None
+        start, voxels = lattice.start, resample_mask(region, lattice, within)
     return _checked(_Placed(index, start, voxels), region.n_voxels, settings)
 
 

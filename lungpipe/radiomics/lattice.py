@@ -122,6 +122,11 @@ def whole_shape(frame: Geometry, spacing_mm: tuple[float, ...]) -> IndexTriple:
     return int(z), int(y), int(x)
 
 
+def whole_lattice(frame: Geometry, spacing_mm: tuple[float, float, float]) -> Lattice:
+    """All of the resampled grid of a full image."""
+    return Lattice(frame, spacing_mm, (0, 0, 0), whole_shape(frame, spacing_mm))
+
+
 def resample_image(
     volume: CTVolume, lattice: Lattice, interpolation: Interpolation, interpolator: int = sitk.sitkBSpline
 ) -> NDArray[np.generic]:
@@ -160,11 +165,22 @@ def _beyond_image(lattice: Lattice, axis: int) -> NDArray[np.bool_]:
     return np.asarray(_nearest_along(whole, axis)[lattice.start[axis] : lattice.stop[axis]] < 0)
 
 
-def resample_mask(mask: Mask, lattice: Lattice) -> NDArray[np.bool_]:
-    """Nearest-neighbour values of a mask on a lattice box, shape (z, y, x)."""
+def resample_mask(mask: Mask, lattice: Lattice, within: Lattice | None = None) -> NDArray[np.bool_]:
+    """Nearest-neighbour values of a mask on a lattice box, shape (z, y, x).
+
+    Parameters
+    ----------
+    mask : Mask
+    lattice : Lattice
+    within : Lattice, optional
+        A box round it of which the values are to be a part. Where a lattice point lies half way between two voxels, ITK's
+        rounding decides, and it depends on where the box begins.
+    """
     inside = np.ones(lattice.shape, dtype=np.bool_)
     picks = []
-    for axis, nearest in enumerate(nearest_voxels(lattice)):
+    for axis, found in enumerate(nearest_voxels(within or lattice)):
+        first = lattice.start[axis] - within.start[axis] if within else 0
+        nearest = found[first : first + lattice.shape[axis]]
         local = nearest - mask.start[axis]
         held = (local >= 0) & (local < mask.shape[axis])
         inside &= held.reshape([-1 if a == axis else 1 for a in range(3)])

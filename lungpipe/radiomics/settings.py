@@ -141,6 +141,15 @@ class RadiomicsSettings:
         return self.pad_distance is not None and (self.spacing_mm is not None or self.pre_crop)
 
     @property
+    def filters_whole_image(self) -> bool:
+        """Whether regions are those of a resampling of the whole image, for the sake of its filters.
+
+        With the original image alone they are those of PyRadiomics' default crop. The two differ only in planes that lie
+        half way between two of the scan's, where rounding decides.
+        """
+        return not self.crops_first and self.filters != ("original",)
+
+    @property
     def sitk_interpolator(self) -> int:
         """The interpolator as SimpleITK's number."""
         return int(getattr(sitk, self.interpolator))
