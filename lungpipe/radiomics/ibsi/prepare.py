@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lungpipe.errors import FeatureError, GeometryError
+from lungpipe.radiomics.ibsi.levels import box
+from lungpipe.radiomics.ibsi.local import RADIUS_MM
 from lungpipe.radiomics.ibsi.resample import resample
 
 if TYPE_CHECKING:
@@ -30,13 +32,14 @@ class Prepared:
     Parameters
     ----------
     values : ndarray of float64, shape (z, y, x)
-        Intensities of the image.
+        Intensities of the image around the region.
     morphological, intensity : ndarray of bool, shape (z, y, x)
         The region as it was drawn (G5KJ), and what of it re-segmentation left (SEFI).
     spacing_mm : tuple of float
         Voxel sides along (z, y, x), mm.
     whole : bool
-        Whether the values are the full image, and not a crop.
+        Whether there is no image beyond the values' border where that is within reach of the region; else a crop was given,
+        and what lies beyond is unknown.
     range_hu : tuple of float, optional
         The range of re-segmentation.
     diagnostics : mapping
@@ -58,36 +61,47 @@ def prepare(volume: CTVolume, region: Mask, configuration: Configuration) -> Pre
     Raises
     ------
     FeatureError
-        ``empty_region`` if the region has no voxel, before or after interpolation; ``empty_after_resegmentation`` if no
+        ``empty_region`` if the region has no voxel, before or after interpolation; ``resegmented_away`` if no
         intensity lies in range; ``not_finite`` if one is no finite number.
     GeometryError
         If the region is on another grid than the image, or reaches out of it.
     """
     _check(volume, region)
-    old = resample(volume, region, None, 1)
-    if not np.isfinite(old.values).all():
-        raise FeatureError("not_finite", "the image has values that are not finite numbers; features need finite HU")
-    new = old
+    whole = volume.shape == volume.frame.shape
+    old, drawn = volume.hu, region.within(volume.start, volume.stop).voxels
+    new, morphological, spacing_mm = old, drawn, volume.frame.spacing_mm
     if configuration.spacing_mm is not None:
-        new = resample(volume, region, configuration.spacing_mm, configuration.order, whole_hu=True)
-    if not new.inside.any():
+        made = resample(volume, region, configuration.spacing_mm, configuration.order, whole_hu=True)
+        new, morphological, spacing_mm = made.values, made.inside, made.spacing_mm
+    if not morphological.any():
         raise FeatureError("empty_region", "no voxel of the new grid lies half inside the region: it is too thin")
-    intensity = resegment(new.values, new.inside, configuration)
+    intensity = resegment(new, morphological, configuration)
     diagnostics = {
-        **_of_image("init_img", old.values, old.spacing_mm, whole=old.whole),
-        **_of_image("interp_img", new.values, new.spacing_mm, whole=new.whole),
-        **_of_region("init_roi", old.values, old.inside, old.inside, whole=old.whole),
-        **_of_region("interp_roi", new.values, new.inside, new.inside, whole=new.whole),
-        **_of_region("reseg_roi", new.values, new.inside, intensity, whole=new.whole),
+        **_of_image("init_img", old, volume.frame.spacing_mm, whole=whole),
+        **_of_image("interp_img", new, spacing_mm, whole=whole),
+        **_of_region("init_roi", old, drawn, drawn, whole=whole),
+        **_of_region("interp_roi", new, morphological, morphological, whole=whole),
+        **_of_region("reseg_roi", new, morphological, intensity, whole=whole),
     }
+    window = _around(morphological, spacing_mm)
     return Prepared(
-        new.values, new.inside, intensity, new.spacing_mm, new.whole, configuration.range_hu, diagnostics=diagnostics
+        values=new[window].astype(np.float64),
+        morphological=morphological[window],
+        intensity=intensity[window],
+        spacing_mm=spacing_mm,
+        whole=whole,
+        range_hu=configuration.range_hu,
+        diagnostics=diagnostics,
     )
 
 
-def resegment(
-    values: NDArray[np.float64], inside: NDArray[np.bool_], configuration: Configuration
-) -> NDArray[np.bool_]:
+def _around(mask: NDArray[np.bool_], spacing_mm: Triple) -> tuple[slice, ...]:
+    """A box that holds a mask and all within the reach of a local feature, as far as there is an image."""
+    reach = [int(RADIUS_MM / side) + 1 for side in spacing_mm]
+    return tuple(slice(max(0, one.start - n), one.stop + n) for one, n in zip(box(mask), reach, strict=True))
+
+
+def resegment(values: NDArray[Any], inside: NDArray[np.bool_], configuration: Configuration) -> NDArray[np.bool_]:
     """Leave out voxels whose intensities are outside the range or are outliers (manual, section 2.5).
 
     Mean and standard deviation are those of the region before re-segmentation, and what both methods leave stays.
@@ -102,12 +116,13 @@ def resegment(
         low, high = configuration.range_hu
         left &= (values >= low) & (values <= high)
     if configuration.outlier_sigma is not None:
-        mean, reach = values[inside].mean(), configuration.outlier_sigma * values[inside].std()
+        samples = values[inside].astype(np.float64)
+        mean, reach = samples.mean(), configuration.outlier_sigma * samples.std()
         left &= (values >= mean - reach) & (values <= mean + reach)
     if not left.any():
         found = values[inside]
         raise FeatureError(
-            "empty_after_resegmentation",
+            "resegmented_away",
             f"no voxel of the region is left after re-segmentation: the profile {configuration.name} keeps "
             f"{configuration.range_hu} HU, and the region has {found.min():g} to {found.max():g} HU",
         )
@@ -117,18 +132,22 @@ def resegment(
 def _check(volume: CTVolume, region: Mask) -> None:
     if not region.n_voxels:
         raise FeatureError("empty_region", "the region holds no voxel")
+    if not np.isfinite(volume.hu).all():
+        raise FeatureError("not_finite", "the image has values that are not finite numbers; features need finite HU")
+    if (gap := volume.frame.mismatch(region.frame)) is not None:
+        raise GeometryError(f"the region is not on the image's grid: {gap}")
     start, stop = region.bounds
     if min(np.subtract(start, volume.start)) < 0 or min(np.subtract(volume.stop, stop)) < 0:
         raise GeometryError(f"the region {start}..{stop} leaves the image block {volume.start}..{volume.stop}")
 
 
-def _of_image(stage: str, values: NDArray[np.float64], spacing_mm: Triple, *, whole: bool) -> dict[str, float]:
+def _of_image(stage: str, values: NDArray[Any], spacing_mm: Triple, *, whole: bool) -> dict[str, float]:
     """Diagnostic features of an image; those that need all of it are NaN for a crop."""
-    seen = values if whole else np.full(1, np.nan)
+    seen: NDArray[Any] = values if whole else np.full(1, np.nan)
     return {
         **{f"img_dim_{letter}_{stage}": _size(values, axis, whole) for letter, axis in _AXES.items()},
         **{f"vox_dim_{letter}_{stage}": float(spacing_mm[axis]) for letter, axis in _AXES.items()},
-        f"mean_int_{stage}": float(seen.mean()),
+        f"mean_int_{stage}": float(seen.mean(dtype=np.float64)),
         f"min_int_{stage}": float(seen.min()),
         f"max_int_{stage}": float(seen.max()),
     }
@@ -136,7 +155,7 @@ def _of_image(stage: str, values: NDArray[np.float64], spacing_mm: Triple, *, wh
 
 def _of_region(
     stage: str,
-    values: NDArray[np.float64],
+    values: NDArray[Any],
     morphological: NDArray[np.bool_],
     intensity: NDArray[np.bool_],
     *,
@@ -151,11 +170,11 @@ def _of_region(
         found[f"{name}_mask_vox_count_{stage}"] = float(np.count_nonzero(mask))
     samples = values[intensity]
     return found | {
-        f"int_mask_mean_int_{stage}": float(samples.mean()),
+        f"int_mask_mean_int_{stage}": float(samples.mean(dtype=np.float64)),
         f"int_mask_min_int_{stage}": float(samples.min()),
         f"int_mask_max_int_{stage}": float(samples.max()),
     }
 
 
-def _size(values: NDArray[np.float64], axis: int, whole: bool) -> float:
+def _size(values: NDArray[Any], axis: int, whole: bool) -> float:
     return float(values.shape[axis]) if whole else float("nan")

@@ -7,7 +7,7 @@ coefficients for the cubic one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -98,25 +98,13 @@ def resample(
     regions = [region] if isinstance(region, Mask) else list(region)
     wanted = (None, None, None) if spacing_mm is None else tuple(spacing_mm)
     _check(volume, regions, wanted, order)
-    values = np.asarray(volume.hu, dtype=np.float64)
-    masks = [mask.within(volume.start, volume.stop).voxels.astype(np.float64) for mask in regions]
-    for axis, side in enumerate(wanted):
-        if side is None:
-            continue
-        old, n = volume.frame.spacing_mm[axis], volume.frame.shape[axis]
-        where = _positions(n, old, side) - volume.start[axis]
-        size = values.shape[axis]
-        if volume.shape[axis] < n:
-            where = where[(where > -0.5) & (where < size - 0.5)]
-        if not where.size:
-            raise GeometryError(f"a crop of {size} voxels along axis {axis} holds no centre of a voxel of {side:g} mm")
-        linear = _weights(where, size, 1)
-        masks = [_along(linear, mask, axis) for mask in masks]
-        values = _along(linear, values, axis) if order == 1 else _cubic(values, where, axis)
+    places = [None if side is None else _places(volume, axis, side) for axis, side in enumerate(wanted)]
+    values = _interpolated(volume.hu, places, order)
     if whole_hu and any(side is not None for side in wanted):
-        values = np.rint(values)
+        np.rint(values, out=values)
     z, y, x = (old if side is None else float(side) for old, side in zip(volume.frame.spacing_mm, wanted, strict=True))
-    insides = tuple(mask >= INSIDE - _ROUNDING for mask in masks)
+    masks = (mask.within(volume.start, volume.stop).voxels for mask in regions)
+    insides = tuple(_interpolated(mask, places, 1) >= INSIDE - _ROUNDING for mask in masks)
     return Resampled(values, insides, (z, y, x), whole=volume.shape == volume.frame.shape)
 
 
@@ -128,6 +116,31 @@ def _check(volume: CTVolume, regions: Sequence[Mask], wanted: Sequence[float | N
     for mask in regions:
         if (gap := volume.frame.mismatch(mask.frame)) is not None:
             raise GeometryError(f"the region is not on the image's grid: {gap}")
+
+
+def _places(volume: CTVolume, axis: int, side_mm: float) -> NDArray[np.float64]:
+    """Centres of the new voxels along an axis that lie in a volume, in its voxels."""
+    n, size = volume.frame.shape[axis], volume.shape[axis]
+    where = _positions(n, volume.frame.spacing_mm[axis], side_mm) - volume.start[axis]
+    if size < n:
+        where = where[(where > -0.5) & (where < size - 0.5)]
+    if not where.size:
+        raise GeometryError(f"a crop of {size} voxels along axis {axis} holds no centre of a voxel of {side_mm:g} mm")
+    return where
+
+
+def _interpolated(image: NDArray[Any], places: Sequence[NDArray[np.float64] | None], order: int) -> NDArray[np.float64]:
+    """Interpolate along each axis that has places; slice by slice first, so that no copy of a large image is made."""
+    along_z, *in_plane = places
+    slices = []
+    for plane in image:
+        made = plane.astype(np.float64)
+        for axis, where in enumerate(in_plane):
+            if where is not None:
+                made = _along(made, where, axis, order)
+        slices.append(made)
+    values = np.stack(slices)
+    return values if along_z is None else _along(values, along_z, 0, order)
 
 
 def _positions(n: int, old_mm: float, new_mm: float) -> NDArray[np.float64]:
@@ -163,18 +176,12 @@ def _weights(where: NDArray[np.float64], size: int, order: int) -> sparse.csr_ar
     return sparse.csr_array((np.stack(weights).ravel(), (rows.ravel(), columns.ravel())), shape=(len(where), size))
 
 
-def _along(weights: sparse.csr_array, values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Apply weights to one axis."""
+def _along(values: NDArray[np.float64], where: NDArray[np.float64], axis: int, order: int) -> NDArray[np.float64]:
+    """Interpolate along an axis; beyond the border, a cubic spline goes through copies of the last voxel."""
     front = np.moveaxis(values, axis, 0)
-    rest = front.shape
-    made = weights @ front.reshape(rest[0], -1)
-    return np.ascontiguousarray(np.moveaxis(made.reshape(-1, *rest[1:]), 0, axis))
-
-
-def _cubic(values: NDArray[np.float64], where: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Cubic spline through the voxels along an axis; beyond the border it goes through copies of the last voxel."""
-    margin = [(0, 0)] * values.ndim
-    margin[axis] = (_MARGIN, _MARGIN)
-    padded = np.pad(values, margin, mode="edge")
-    coefficients = ndimage.spline_filter1d(padded, order=3, axis=axis, mode="mirror")
-    return _along(_weights(where + _MARGIN, padded.shape[axis], 3), coefficients, axis)
+    if order == 3:
+        margin = [(_MARGIN, _MARGIN)] + [(0, 0)] * (front.ndim - 1)
+        front = ndimage.spline_filter1d(np.pad(front, margin, mode="edge"), order=3, axis=0, mode="mirror")
+        where = where + _MARGIN
+    made = _weights(where, len(front), order) @ front.reshape(len(front), -1)
+    return np.ascontiguousarray(np.moveaxis(made.reshape(-1, *front.shape[1:]), 0, axis))
