@@ -9,13 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any
-
-    from numpy.typing import NDArray
 
 #: Codes of features and what they mean.
 CODES = {
@@ -88,9 +83,3 @@ def codes_of(features: Mapping[str, float], n_voxels: int, bins: Iterable[tuple[
         "undefined_features": any(math.isnan(value) for value in features.values()),
     }
     return tuple(code for code, holds in found.items() if holds)
-
-
-def levels_of_samples(samples: NDArray[Any], edges: NDArray[Any]) -> tuple[int, int]:
-    """Grey levels that occur among a region's values, and the number from the first to the last, for PyRadiomics' edges."""
-    levels = np.unique(np.digitize(samples, edges))
-    return len(levels), int(levels[-1] - levels[0]) + 1

@@ -18,6 +18,7 @@ import numpy as np
 from lungpipe.dicom import read
 from lungpipe.dicom.source import digest
 from lungpipe.errors import CaseError, DicomError, Exclusion, FeatureError, RegionError
+from lungpipe.radiomics.undefined import Features
 from lungpipe.region.airways import airway_tree
 from lungpipe.region.lung import Lungs, find_lungs
 from lungpipe.scan.locate import locate
@@ -380,7 +381,8 @@ class _Scan:
                 if lost is not None:
                     rows.exclude(lost, nodule_id, f"{name}, {region.spec.kind} {region.spec.radius_mm:g} mm")
                 elif not isinstance(value, FeatureError):
-                    rows.feature(nodule_id, name, region, value, codes)
+                    own = value.codes if isinstance(value, Features) else ()
+                    rows.feature(nodule_id, name, region, value, (*codes, *own))
             self._lap("features")
         self._write_parts(entry, rows, ("features",))
 

@@ -45,9 +45,8 @@ class Nested:
 
 def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features | FeatureError]:
     asked = enabled(settings)
-    shapes = shapes_of(group, settings)
     features: list[Features | FeatureError] = [
-        shape if isinstance(shape, FeatureError) else Features(shape) for shape in shapes
+        shape if isinstance(shape, FeatureError) else Features(shape) for shape in shapes_of(group, settings)
     ]
     of_image = {name: names for name, names in asked.items() if "shape" not in name}
     prepared: dict[TextureSettings, Texture] = {}

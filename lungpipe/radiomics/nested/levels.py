@@ -80,11 +80,11 @@ def levels_of(values: NDArray[Any], chain: Chain, settings: TextureSettings) -> 
     if settings.bin_origin is not None:
         numbers[:] = np.maximum(np.floor((exact - settings.bin_origin) / settings.bin_width), 0) + 1
     else:
-        edges = _edges(values, settings)
+        edges = bin_edges(values, settings)
         _digitise(exact, edges, numbers)
         for region in range(n_regions - 1):
             held = chain.own <= region
-            own = _edges(values[held], settings)
+            own = bin_edges(values[held], settings)
             shift[region] = numbers[held].min() - 1
             part = edges[shift[region] : shift[region] + len(own)]
             if not np.array_equal(own, part):
@@ -109,8 +109,15 @@ def levels_of(values: NDArray[Any], chain: Chain, settings: TextureSettings) -> 
     return Levels(place[numbers - least], number, present, highest)
 
 
-def _edges(values: NDArray[Any], settings: TextureSettings) -> NDArray[np.float64]:
-    """Edges of PyRadiomics' bins for the values of a region."""
+def bin_edges(values: NDArray[Any], settings: TextureSettings) -> NDArray[np.float64]:
+    """Edges of PyRadiomics' bins for the values of a region.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        In the type of the image, whose rounding PyRadiomics' edges have.
+    settings : TextureSettings
+    """
     if settings.bin_count is not None:
         edges = np.histogram(values, settings.bin_count)[1]
         edges[-1] += 1
