@@ -159,6 +159,7 @@ def _is_reused(result: ScanResult) -> bool:
 
 def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, timeout_s: float) -> list[ScanResult]:
     """Process every scan, shard by shard; every future is resolved."""
+    settings.prepare()
     with progress("scans", len(plan.jobs)) as advance:
         futures = [
             process_shard.submit(address, shard, settings, str(place), timeout_s, advance)

@@ -18,7 +18,7 @@ def compiled(function: F) -> F:
     """Compile a function to machine code.
 
     The code is kept beside the module, or in the user's cache folder where that cannot be written, so a worker reads it and
-    compiles nothing. Arithmetic is IEEE's own, in the order written: no fast-math, no threads, so the same bits come out on
+    compiles nothing; where neither can be (``NUMBA_CACHE_DIR`` names another), each process compiles for itself. Arithmetic is IEEE's own, in the order written: no fast-math, no threads, so the same bits come out on
     one machine whatever runs beside it. Division by zero gives infinity or NaN, as in NumPy.
 
     Parameters
@@ -27,5 +27,8 @@ def compiled(function: F) -> F:
         Of NumPy arrays and numbers. Other compiled functions that it calls belong in the same module: a change in another
         module would go unnoticed until the kept code is removed.
     """
-    made: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    try:
+        made: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder can be written: each process then compiles for itself
+        made = numba.njit(nogil=True, error_model="numpy")(function)
     return made

@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,37 +94,39 @@ def _coefficients(sigma: float, *, second: bool, scale: float = 1.0) -> NDArray[
     Those of the values ahead (4), of the results so far (4), of the values behind (4), and of a line's first and last value in
     place of results before it and after it (4 each).
     """
-    cos1, cos2, sin1, sin2 = np.cos(_W1 / sigma), np.cos(_W2 / sigma), np.sin(_W1 / sigma), np.sin(_W2 / sigma)
-    exp1, exp2 = np.exp(_L1 / sigma), np.exp(_L2 / sigma)
+    cos1, cos2, sin1, sin2 = (f(w / sigma) for f in (math.cos, math.sin) for w in (_W1, _W2))
+    exp1, exp2 = math.exp(_L1 / sigma), math.exp(_L2 / sigma)
+    # The order of operations is ITK's, so that the last bits are.
     d4 = exp1 * exp1 * exp2 * exp2
     d3 = -2 * cos1 * exp1 * exp2 * exp2 + -2 * cos2 * exp2 * exp1 * exp1
-    d2 = 4 * cos2 * cos1 * exp1 * exp2 + exp1 * exp1 + exp2 * exp2
+    d2 = 4 * cos2 * cos1 * exp1 * exp2 + (exp1 * exp1 + exp2 * exp2)
     d1 = -2 * (exp2 * cos2 + exp1 * cos1)
     sum_d, first_d, second_d = 1 + d1 + d2 + d3 + d4, d1 + 2 * d2 + 3 * d3 + 4 * d4, d1 + 4 * d2 + 9 * d3 + 16 * d4
 
-    def forward(a1: float, b1: float, a2: float, b2: float) -> NDArray[np.float64]:
+    def forward(a1: float, b1: float, a2: float, b2: float) -> tuple[list[float], float, float, float]:
         n1 = exp2 * (b2 * sin2 - (a2 + 2 * a1) * cos2) + exp1 * (b1 * sin1 - (a1 + 2 * a2) * cos1)
-        n2 = (
-            2 * exp1 * exp2 * ((a1 + a2) * cos2 * cos1 - b1 * cos2 * sin1 - b2 * cos1 * sin2)
-            + a2 * exp1 * exp1
-            + a1 * exp2 * exp2
-        )
+        n2 = (a1 + a2) * cos2 * cos1 - (b1 * cos2 * sin1 + b2 * cos1 * sin2)
+        n2 = n2 * (2 * exp1 * exp2) + (a2 * exp1 * exp1 + a1 * exp2 * exp2)
         n3 = exp2 * exp1 * exp1 * (b2 * sin2 - a2 * cos2) + exp1 * exp2 * exp2 * (b1 * sin1 - a1 * cos1)
-        return np.array([a1 + a2, n1, n2, n3])
+        n0 = a1 + a2
+        return [n0, n1, n2, n3], n0 + n1 + n2 + n3, n1 + 2 * n2 + 3 * n3, n1 + 4 * n2 + 9 * n3
 
-    n = forward(*_GAUSSIAN)
+    n, *sums = forward(*_GAUSSIAN)
     if second:
-        curved = forward(*_SECOND)
-        beta = -(2 * curved.sum() - sum_d * curved[0]) / (2 * n.sum() - sum_d * n[0])
-        n = curved + beta * n
-        sum_n, first_n, second_n = n.sum(), n @ [0, 1, 2, 3], n @ [0, 1, 4, 9]
+        curved, *curved_sums = forward(*_SECOND)
+        beta = -(2 * curved_sums[0] - sum_d * curved[0]) / (2 * sums[0] - sum_d * n[0])
+        n = [c + beta * g for c, g in zip(curved, n, strict=True)]
+        sum_n, first_n, second_n = (c + beta * g for c, g in zip(curved_sums, sums, strict=True))
         alpha = second_n * sum_d * sum_d - second_d * sum_n * sum_d - 2 * first_n * first_d * sum_d
-        n = n * (scale / ((alpha + 2 * first_d * first_d * sum_n) / (sum_d * sum_d * sum_d)))
+        alpha = (alpha + 2 * first_d * first_d * sum_n) / (sum_d * sum_d * sum_d)
+        factor = scale / alpha
     else:
-        n = n / (2 * n.sum() / sum_d - n[0])
-    d = np.array([d1, d2, d3, d4])
-    m = np.append(n[1:], 0.0) - d * n[0]
-    return np.concatenate([n, d, m, d * n.sum() / sum_d, d * m.sum() / sum_d])
+        factor = 1.0 / (2 * sums[0] / sum_d - n[0])
+    n = [one * factor for one in n]
+    d = [d1, d2, d3, d4]
+    m = [n[1] - d1 * n[0], n[2] - d2 * n[0], n[3] - d3 * n[0], -d4 * n[0]]
+    ahead, behind = n[0] + n[1] + n[2] + n[3], m[0] + m[1] + m[2] + m[3]
+    return np.array([*n, *d, *m, *(one * ahead / sum_d for one in d), *(one * behind / sum_d for one in d)])
 
 
 @compiled

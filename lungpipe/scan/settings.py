@@ -84,6 +84,12 @@ class ScanSettings:
             versions |= {"vessels": vessels.VERSION, "airways": airways.VERSION}
         return versions
 
+    def prepare(self) -> None:
+        """Let the extractor make ready what a process keeps for those after it, such as compiled code."""
+        prepare = getattr(self.extractor, "prepare", None)
+        if prepare is not None:
+            prepare(self.radiomics)
+
     def names(self) -> dict[str, Any]:
         """Everything, for ``run.json``."""
         return {
