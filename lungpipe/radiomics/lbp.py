@@ -61,13 +61,15 @@ def pattern_2d(
     from skimage.feature import local_binary_pattern
 
     parameters, axis = settings.parameters, settings.texture_of("lbp-2d").force_2d_axis
-    planes = np.moveaxis(values, axis, 0)
-    rows, columns = (s for a, s in enumerate(start) if a != axis)
+    planes = np.swapaxes(values, 0, axis)  # as PyRadiomics turns them: codes of some methods depend on it
+    order = [0, 1, 2]
+    order[0], order[axis] = order[axis], order[0]
+    rows, columns = start[order[1]], start[order[2]]
     out = np.zeros_like(values)
     with warnings.catch_warnings():
         # PyRadiomics takes patterns of images of real numbers too.
         warnings.filterwarnings("ignore", "Applying `local_binary_pattern` to floating-point", UserWarning)
-        for plane, into in zip(planes, np.moveaxis(out, axis, 0), strict=True):
+        for plane, into in zip(planes, np.swapaxes(out, 0, axis), strict=True):
             placed = np.pad(plane, ((rows, 0), (columns, 0)))
             codes = local_binary_pattern(
                 placed, P=parameters.lbp_2d_samples, R=parameters.lbp_2d_radius, method=parameters.lbp_2d_method
