@@ -108,7 +108,7 @@ class RegionsSection(_Section):
 class FeaturesSection(_Section):
     """How features are computed."""
 
-    extractor: str = "pyradiomics"
+    extractor: str = "nested"
     bin_width_hu: Annotated[float, Field(gt=0)] = 25.0
     bin_origin_hu: float | None = None
     spacing_mm: tuple[float, float, float] | None = (1.0, 1.0, 1.0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 #: Extractor that ``extract`` uses unless told otherwise.
-DEFAULT_EXTRACTOR = "pyradiomics"
+DEFAULT_EXTRACTOR = "nested"
 #: Configurations of the IBSI reference manual that ``extract`` computes.
 PROFILES = ("ibsi-A", "ibsi-B", "ibsi-C", "ibsi-D", "ibsi-E")
 

@@ -34,7 +34,7 @@ def settings(**changes) -> ScanSettings:
         "kinds": ("shell",),
         "clip": "none",
     }
-    words |= {"exclude_neighbours": True, "extractor": "pyradiomics", "radiomics": RadiomicsSettings(), **changes}
+    words |= {"exclude_neighbours": True, "extractor": "nested", "radiomics": RadiomicsSettings(), **changes}
     return settings_from(**words)
 
 

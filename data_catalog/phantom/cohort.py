@@ -55,7 +55,7 @@ clip = "lung"
 exclude_neighbours = true
 
 [features]
-extractor = "pyradiomics"
+extractor = "nested"
 bin_width_hu = 25
 spacing_mm = [1, 1, 1]
 filters = ["original"]

@@ -45,7 +45,7 @@ class PyRadiomics:
     """Plug-in ``pyradiomics``: every feature that PyRadiomics has, as it computes it (van Griethuysen et al. 2017)."""
 
     name: ClassVar[str] = "pyradiomics"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def check(self, settings: RadiomicsSettings) -> None:
         """Refuse settings that PyRadiomics has no words for, before any work.

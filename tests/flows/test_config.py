@@ -66,7 +66,7 @@ def test_missing_recipe_and_malformed_override(tmp_path):
     ("override", "error", "match"),
     [
         ("segment.methods=['otzu']", PluginError, "installed: .*otsu"),
-        ("features.extractor=nested", PluginError, "no extractor named 'nested'"),
+        ("features.extractor=nestd", PluginError, "no extractor named 'nestd'"),
         ("benchmark.classifiers=['svm']", PluginError, "knn"),
         ("cohort.dataset=generik", DatasetError, "generic"),
         ("features.filters=['wavelets']", DatasetError, "did you mean 'wavelet'"),
@@ -77,7 +77,6 @@ def test_missing_recipe_and_malformed_override(tmp_path):
             DatasetError,
             "expected a value like 25.0, found '2'",
         ),
-        ("features.bin_origin_hu=-1000", DatasetError, "'nested' offers a fixed origin"),
         ("features.parameter_file=none.yaml", DatasetError, "no parameter file at"),
         ("cohort.annotations=/nowhere.csv", DatasetError, "no annotations at"),
     ],
@@ -88,6 +87,16 @@ def test_everything_a_recipe_names_is_looked_up_first(tmp_path, override, error,
     (tmp_path / "n.csv").write_text("")
     with pytest.raises(error, match=match):
         check_config(load_config(recipe(tmp_path, MINIMAL), [override]))
+
+
+def test_a_fixed_origin_of_bins_is_of_the_nested_engine(tmp_path):
+    """PyRadiomics has no fixed origin of bins, and says so before any work."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "n.csv").write_text("")
+    words = ["features.bin_origin_hu=-1000", "features.extractor=pyradiomics"]
+    with pytest.raises(DatasetError, match="'nested' offers a fixed origin"):
+        check_config(load_config(recipe(tmp_path, MINIMAL), words))
+    check_config(load_config(recipe(tmp_path, MINIMAL), words[:1]))
 
 
 def test_filters_and_their_parameters(tmp_path):
