@@ -14,6 +14,7 @@ REASONS: Mapping[str, str] = {
     "single_voxel": "the morphological mask is a single voxel, which has no extent",
     "flat_region": "the voxels' centres lie in a plane or on a line, so the ellipsoid has no volume or no area",
     "zero_sum": "the divisor is 0: the intensities' mean, quartiles or sum",
+    "nothing_between": "no intensity lies from the 10th to the 90th percentile: there are too few voxels",
     "single_intensity": "all intensities are equal, or none lies so high",
     "single_grey_level": "all voxels have one grey level, and the feature divides by the levels' spread",
     "no_neighbours": "no voxel has a neighbour in the intensity mask",
@@ -37,6 +38,8 @@ def reason(tag: str, found: Mapping[str, float]) -> str:
         return "flat_region" if isfinite(found["morph_pca_maj_axis"]) else "single_voxel"
     if tag.startswith(("morph_moran", "morph_geary", "ivh_")):
         return "single_intensity"
+    if tag.endswith("_rmad"):
+        return "nothing_between"
     if tag.startswith(("morph_com", "stat_", "ih_cov", "ih_qcod")):
         return "zero_sum"
     if tag.startswith("ih_"):

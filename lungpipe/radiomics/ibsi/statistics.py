@@ -27,7 +27,8 @@ def intensity_statistics(values: ArrayLike) -> dict[str, float]:
         ``stat_median``, ``stat_min``, ``stat_p10``, ``stat_p90``, ``stat_max``, ``stat_iqr``, ``stat_range``,
         ``stat_mad``, ``stat_rmad``, ``stat_medad``, ``stat_cov``, ``stat_qcod``, ``stat_energy``, ``stat_rms``. Units
         are those of the values; variance and energy have their square; skewness, kurtosis and the two coefficients have
-        none. The coefficient of variation is NaN for a mean of 0, that of dispersion for quartiles that add to 0.
+        none. The coefficient of variation is NaN for a mean of 0, that of dispersion for quartiles that add to 0, the
+        robust deviation where no value lies between the percentiles (of two values, none does).
 
     Raises
     ------
@@ -77,7 +78,7 @@ def moments_and_spread(x: NDArray[np.float64]) -> dict[str, float]:
         "iqr": p75 - p25,
         "range": high - low,
         "mad": float(np.mean(np.abs(centred))),
-        "rmad": float(np.mean(np.abs(middle - middle.mean()))),
+        "rmad": float(np.mean(np.abs(middle - middle.mean()))) if middle.size else float("nan"),
         "medad": float(np.mean(np.abs(x - median))),
         "cov": float(np.sqrt(variance)) / mean if mean else float("nan"),
         "qcod": (p75 - p25) / (p75 + p25) if p75 + p25 else float("nan"),

@@ -114,7 +114,7 @@ def test_a_crop_has_the_same_features(name):
     assert 20 < sum(bool(row.code) for row in crop) < 40
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 10**6), st.sampled_from([(1, 1, 1), (1, 1, 2), (1, 3, 3), (2, 2, 2), (3, 2, 4)]), st.integers(1, 3)
 )

@@ -55,6 +55,12 @@ def test_coefficients_without_a_divisor_are_nan():
     assert np.isfinite([value for name, value in found.items() if name not in {"stat_cov", "stat_qcod"}]).all()
 
 
+def test_of_two_values_none_lies_between_the_percentiles():
+    """So the robust deviation of two different values is undefined; of two equal ones it is 0."""
+    assert np.isnan(intensity_statistics([1.0, 3.0])["stat_rmad"])
+    assert intensity_statistics([2.0, 2.0])["stat_rmad"] == 0.0
+
+
 def test_no_voxel_is_an_error():
     """An empty region has no statistics."""
     with pytest.raises(FeatureError, match="at least one voxel") as caught:
