@@ -31,7 +31,7 @@ NUMBERING = (
 #: Image types of PyRadiomics: pattern of the name, unit of the intensities, and what they are.
 _IMAGES = (
     (r"original", "HU", ""),
-    (r"wavelet2?-[LH]{2,3}", "HU", "of wavelet coefficients; the code is the feature's, the filter has to be named beside it"),
+    (r"wavelet[0-9]*-[LH]{2,3}", "HU", "of wavelet coefficients; the code is the feature's, the filter has to be named beside it"),
     (r"log-sigma-[0-9-]+-mm-[23]D", "HU", "of the Laplacian of a Gaussian, normalised across scale; name the filter beside the code"),
     (r"gradient", "HU/mm", "of the gradient's magnitude; name the filter beside the code"),
     (r"square|squareroot|logarithm|exponential", "HU", "of a function of the HU, scaled to the range of the image and not linear in HU"),

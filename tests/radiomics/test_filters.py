@@ -15,6 +15,7 @@ from lungpipe.geometry import Geometry
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.filters import reach_of
 from lungpipe.radiomics.groups import region_groups
+from lungpipe.radiomics.ibsi_codes import describe
 from lungpipe.radiomics.image_types import IMAGE_TYPES, FilterParameters
 from lungpipe.radiomics.parameter_file import FILTER_WORDS
 from lungpipe.radiomics.settings import RadiomicsSettings
@@ -211,6 +212,18 @@ def test_settings_are_a_record():
     assert json.loads(json.dumps(dataclasses.asdict(settings)))["filters"] == ["log", "lbp-2d"]
     assert settings.texture_of("log-sigma-2-0-mm-3D").bin_width == 3
     assert settings.texture_of("lbp-2D").bin_width == 25
+
+
+def test_every_image_has_an_entry_in_the_dictionary():
+    """Features of every image, at every level of wavelets, are described with the unit of its intensities."""
+    volume, mask = textured()
+    parameters = FilterParameters(sigma_mm=(0.6, 1.0), level=3)
+    settings = RadiomicsSettings(filters=tuple(IMAGE_TYPES), spacing_mm=None, parameters=parameters)
+    (group,), _ = region_groups(volume, [mask], settings)
+    names = [name for name, _ in group.images()]
+    assert {"wavelet3-LLH", "lbp-3D-k", "log-sigma-0-6-mm-3D"} < set(names)
+    assert all(describe(f"{name}_glcm_Contrast") for name in names)
+    assert describe("lbp-2D_firstorder_Mean").unit == "1"
 
 
 @pytest.mark.real_data

@@ -25,7 +25,10 @@ def pair(ct, tmp_path):
 def test_command_writes_feature_value_rows(pair, tmp_path, monkeypatch, capsys):
     """`lungpipe extract` writes PyRadiomics' names and values of the labelled region as CSV."""
     out = tmp_path / "out.csv"
-    monkeypatch.setattr("sys.argv", ["lungpipe", "extract", *map(str, pair), "--label", "3", "--out", str(out)])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["lungpipe", "extract", *map(str, pair), "--label", "3", "--out", str(out), "--extractor", "pyradiomics"],
+    )
     with pytest.raises(SystemExit) as end:
         main()
     assert not end.value.code

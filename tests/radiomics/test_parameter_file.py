@@ -14,6 +14,7 @@ from lungpipe.dicom.read import to_sitk
 from lungpipe.errors import DatasetError, FeatureError
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.extract import PyRadiomics
+from lungpipe.radiomics.nested.extract import Nested
 from lungpipe.radiomics.oneoff import extract_with_parameter_file, read_pair
 from lungpipe.radiomics.parameter_file import read_parameter_file
 
@@ -128,12 +129,13 @@ def by_pyradiomics(image, mask, parameters, **given):
 
 
 @pytest.mark.filterwarnings("ignore:Applying `local_binary_pattern`:UserWarning")
+@pytest.mark.parametrize("extractor", [PyRadiomics(), Nested()], ids=["pyradiomics", "nested"])
 @pytest.mark.parametrize("special", FILES)
-def test_parameter_file_gives_what_pyradiomics_gives(case, tmp_path, special):
+def test_parameter_file_gives_what_pyradiomics_gives(case, tmp_path, special, extractor):
     """Every feature of a parameter file equals PyRadiomics' execute() on the whole image, in its order of columns."""
     parameters = tmp_path / "parameters.yaml"
     parameters.write_text(FILES[special])
-    agree(extract_with_parameter_file(*case, None, parameters), by_pyradiomics(*case, parameters))
+    agree(extract_with_parameter_file(*case, None, parameters, extractor), by_pyradiomics(*case, parameters))
 
 
 def test_json_file_is_read(case, tmp_path):
