@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 #: Voxels after which the cubic spline's prefilter (0.268 a voxel) is below double precision.
 _SPLINE_REACH = 28
 
-#: Voxels whose samples are held at a time.
-_BLOCK = 4096
+#: Products of samples and harmonics that are held at a time.
+_PRODUCTS = 1 << 20
 
 
 def reach_2d(radius: float) -> int:
@@ -90,8 +90,9 @@ def patterns_3d(
     places = np.argwhere(inside) + [part.start for part in window]
     strengths = np.empty((len(places), parameters.lbp_3d_levels))
     kurtosis = np.empty(len(places))
-    for first in range(0, len(places), _BLOCK):
-        part = slice(first, first + _BLOCK)
+    block = max(1, _PRODUCTS // harmonics.size)
+    for first in range(0, len(places), block):
+        part = slice(first, first + block)
         at = places[part, None, :] + directions
         samples = np.empty(at.shape[:2], dtype=own_type)
         ndimage.map_coordinates(spline, np.moveaxis(at, -1, 0), output=samples, order=3, prefilter=False)
