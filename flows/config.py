@@ -134,7 +134,7 @@ class FeaturesSection(_Section):
 
             return read_parameter_file(Path(self.parameter_file)).settings
         texture = TextureSettings(bin_width=self.bin_width_hu, bin_origin=self.bin_origin_hu)
-        parameters, overrides = parameters_from(self.filter_parameters, self.filters, texture)
+        parameters, overrides, ibsi = parameters_from(self.filter_parameters, self.filters, texture)
         return RadiomicsSettings(
             bin_width_hu=self.bin_width_hu,
             spacing_mm=self.spacing_mm,
@@ -143,6 +143,7 @@ class FeaturesSection(_Section):
             texture=texture,
             parameters=parameters,
             overrides=overrides,
+            ibsi=ibsi,
         )
 
 

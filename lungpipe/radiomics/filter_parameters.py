@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from lungpipe.errors import DatasetError
+from lungpipe.radiomics.ibsi_filters import IbsiFilter, is_ibsi
 from lungpipe.radiomics.image_types import PARAMETERS_OF, FilterParameters, image_type, nearest
 from lungpipe.radiomics.texture import Norm, TextureSettings
 
@@ -18,7 +19,7 @@ _KINDS: Mapping[str, type] = {"bin_count": int, "bin_origin": float, "weighting"
 
 def parameters_from(
     tables: Mapping[str, Mapping[str, Any]], filters: Sequence[str], texture: TextureSettings
-) -> tuple[FilterParameters, tuple[tuple[str, TextureSettings], ...]]:
+) -> tuple[FilterParameters, tuple[tuple[str, TextureSettings], ...], tuple[IbsiFilter, ...]]:
     """Read what a recipe says of single image types.
 
     Parameters
@@ -36,13 +37,17 @@ def parameters_from(
     FilterParameters
     tuple
         Pairs of an image type and its own TextureSettings, for ``RadiomicsSettings.overrides``.
+    tuple of IbsiFilter
+        IBSI-2's filters among them, with their parameters.
 
     Raises
     ------
     DatasetError
         If a name is unknown, a value of the wrong kind, or an image type not among the filters.
     """
-    asked = {image_type(name) for name in filters}
+    asked = list(dict.fromkeys(image_type(name) for name in filters))
+    texture_keys = [field.name for field in fields(TextureSettings)]
+    of_ibsi: dict[str, dict[str, Any]] = {}
     of_filters: dict[str, Any] = {}
     overrides: list[tuple[str, TextureSettings]] = []
     for name, table in tables.items():
@@ -52,16 +57,18 @@ def parameters_from(
         own = PARAMETERS_OF.get(kind, {})
         of_texture = {}
         for key, value in table.items():
-            if key in own:
+            if is_ibsi(kind) and key not in texture_keys:
+                of_ibsi.setdefault(kind, {})[key] = value
+            elif key in own:
                 of_filters[own[key]] = _checked(f"{where}.{key}", value, FilterParameters(), own[key])
-            elif key in {field.name for field in fields(TextureSettings)}:
+            elif key in texture_keys:
                 of_texture[key] = _checked(f"{where}.{key}", value, texture, key)
             else:
-                known = [*own, *(field.name for field in fields(TextureSettings))]
-                raise DatasetError(f"unknown key '{where}.{key}'{nearest(key, known)}")
+                raise DatasetError(f"unknown key '{where}.{key}'{nearest(key, [*own, *texture_keys])}")
         if of_texture:
             overrides.append((kind, replace(texture, **of_texture)))
-    return FilterParameters(**of_filters), tuple(overrides)
+    ibsi = tuple(IbsiFilter.of(kind, of_ibsi.get(kind, {})) for kind in asked if is_ibsi(kind))
+    return FilterParameters(**of_filters), tuple(overrides), ibsi
 
 
 def _checked(where: str, value: Any, defaults: FilterParameters | TextureSettings, name: str) -> Any:

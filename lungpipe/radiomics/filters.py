@@ -24,6 +24,7 @@ import SimpleITK as sitk
 from radiomics import imageoperations
 
 from lungpipe.radiomics import lbp
+from lungpipe.radiomics.ibsi_filters import is_ibsi
 from lungpipe.radiomics.image_types import IMAGE_TYPES, SCALED_BY_PEAK
 from lungpipe.radiomics.laplacian import LEAST_VOXELS, laplacian_of_gaussian
 from lungpipe.radiomics.whole import grown
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lungpipe.geometry import IndexTriple, Triple
+    from lungpipe.radiomics.ibsi_filters import IbsiFilter
     from lungpipe.radiomics.settings import RadiomicsSettings
     from lungpipe.radiomics.whole import Box, Whole
 
     Named = tuple[str, NDArray[Any]]
 
+#: A reach past the end of every image: filters that work on all of it have this one.
+EVERYTHING = 1 << 20
 #: Standard deviations after which the recursive Gaussian's answer is below the last bit of float32.
 GAUSSIAN_REACH = 16.0
 
@@ -46,6 +50,8 @@ GAUSSIAN_REACH = 16.0
 def reach_of(kind: str, settings: RadiomicsSettings, spacing_mm: Triple) -> IndexTriple:
     """How many voxels along (z, y, x) an image type looks past a voxel."""
     parameters = settings.parameters
+    if is_ibsi(kind):
+        return _ibsi_reach(kind, settings, spacing_mm)
     if kind == "log":
         return _gaussian_reach(max(parameters.sigma_mm), spacing_mm)
     if kind == "gradient":
@@ -65,6 +71,17 @@ def reach_of(kind: str, settings: RadiomicsSettings, spacing_mm: Triple) -> Inde
     return reach[0], reach[1], reach[2]
 
 
+def _ibsi_reach(kind: str, settings: RadiomicsSettings, spacing_mm: Triple) -> IndexTriple:
+    reaches = [reach for _, reach, _ in _ibsi(kind, settings).images(spacing_mm)]
+    known = [reach for reach in reaches if reach is not None]
+    most = max(known, default=0) if len(known) == len(reaches) else EVERYTHING
+    return most, most, most
+
+
+def _ibsi(kind: str, settings: RadiomicsSettings) -> IbsiFilter:
+    return next(one for one in settings.ibsi if one.name == kind)
+
+
 def support_of(kind: str, settings: RadiomicsSettings, box: Box, whole: Whole) -> Box:
     """The box of an image that an image type needs to be exact on a box."""
     return grown(box, reach_of(kind, settings, whole.spacing_mm), whole.shape, periodic=kind == "wavelet")
@@ -78,7 +95,7 @@ def filtered(
     Parameters
     ----------
     kind : str
-        A key of :data:`lungpipe.radiomics.image_types.IMAGE_TYPES`.
+        Of the settings' filters.
     settings : RadiomicsSettings
     box : tuple
         Half-open box of the image's grid (start, stop), (z, y, x).
@@ -89,7 +106,7 @@ def filtered(
     Yields
     ------
     str, ndarray of shape (z, y, x)
-        PyRadiomics' name of the image, and values in the type that PyRadiomics gives them.
+        PyRadiomics' name of the image, and values in the type that PyRadiomics gives them; IBSI-2's in double precision.
     """
     if kind == "original":
         yield "original", whole.read(*box)
@@ -97,6 +114,12 @@ def filtered(
         yield kind, _scaled(kind, whole.read(*box).astype(np.float64), whole.peak())
     elif kind == "log":
         yield from _laplacians(settings, box, whole)
+    elif is_ibsi(kind):
+        for name, reach, respond in _ibsi(kind, settings).images(whole.spacing_mm):
+            far = EVERYTHING if reach is None else reach
+            support = grown(box, (far, far, far), whole.shape)
+            part = tuple(slice(a - s, b - s) for a, b, s in zip(*box, support[0], strict=True))
+            yield name, respond(whole.read(*support).astype(np.float64), whole.spacing_mm)[part]
     else:
         support = support_of(kind, settings, box, whole)
         window = tuple(slice(a - s, b - s) for a, b, s in zip(*box, support[0], strict=True))

@@ -9,7 +9,6 @@ import numpy as np
 
 from lungpipe.errors import FeatureError
 from lungpipe.radiomics.filters import filtered, support_of
-from lungpipe.radiomics.image_types import IMAGE_TYPES
 from lungpipe.radiomics.lattice import lattice_for, resample_mask, whole_lattice
 from lungpipe.radiomics.whole import Whole, cropped_image, normalised, spacing_for, whole_image
 
@@ -207,9 +206,7 @@ def _resegmented(
 
 def _kept(whole: Whole, box: Box, settings: RadiomicsSettings) -> Callable[[IndexTriple, IndexTriple], NDArray[Any]]:
     """Read from a box of the image that is large enough for every filter, made when first asked for."""
-    around = _union(
-        [support_of(kind, settings, box, whole) for kind in IMAGE_TYPES if kind in settings.filters] or [box]
-    )
+    around = _union([support_of(kind, settings, box, whole) for kind in settings.filters] or [box])
     held: list[NDArray[Any]] = []
 
     def read(start: IndexTriple, stop: IndexTriple) -> NDArray[Any]:

@@ -35,6 +35,7 @@ _IMAGES = (
     (r"log-sigma-[0-9-]+-mm-[23]D", "HU", "of the Laplacian of a Gaussian, normalised across scale; name the filter beside the code"),
     (r"gradient", "HU/mm", "of the gradient's magnitude; name the filter beside the code"),
     (r"square|squareroot|logarithm|exponential", "HU", "of a function of the HU, scaled to the range of the image and not linear in HU"),
+    (r"ibsi-(mean|log|laws|gabor|wavelet|simoncelli)-[A-Za-z0-9-]+", "HU", "of the response of an IBSI-2 filter, which the prefix names"),
     (r"lbp-2D|lbp-3D-(m[0-9]+|k)", "1", "of local binary patterns, which have no unit"),
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import pywt
 
 from lungpipe.errors import DatasetError
+from lungpipe.radiomics.ibsi2.names import FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,18 +119,23 @@ def image_type(name: str) -> str:
     Raises
     ------
     DatasetError
-        If PyRadiomics has none of that name, whatever the case of the letters.
+        If neither PyRadiomics nor IBSI-2 has one of that name, whatever the case of the letters.
     """
     wanted = name.strip().lower()
+    if wanted in FILTERS:
+        return wanted
     for ours, theirs in IMAGE_TYPES.items():
         if wanted in {ours, theirs.lower()}:
             return ours
-    raise DatasetError(f"features.filters: no image type {name!r}{nearest(wanted, IMAGE_TYPES)}")
+    raise DatasetError(f"features.filters: no image type {name!r}{nearest(wanted, [*IMAGE_TYPES, *FILTERS])}")
 
 
 def type_of(image_name: str) -> str:
-    """Image type of a filtered image by the name that PyRadiomics gives the image (``wavelet-LLH``)."""
+    """Image type of a filtered image by the image's name (``wavelet-LLH``, ``ibsi-mean-5``)."""
     lowered = image_name.lower()
+    for name in FILTERS:
+        if lowered == name or lowered.startswith(f"{name}-"):
+            return name
     found = [kind for kind in IMAGE_TYPES if lowered == kind or lowered.startswith(f"{kind}-")]
     if not found and lowered.startswith("wavelet"):  # wavelet2-LLH: the second level
         return "wavelet"

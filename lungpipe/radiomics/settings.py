@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.classes import checked_classes
+from lungpipe.radiomics.ibsi_filters import IbsiFilter, is_ibsi
 from lungpipe.radiomics.image_types import FilterParameters, image_type, nearest, type_of
 from lungpipe.radiomics.texture import TextureSettings
 
@@ -39,7 +40,8 @@ class RadiomicsSettings:
         Type in which resampled HU are kept. PyRadiomics keeps the image's own, which for DICOM rounds to whole HU;
         that changes features by more than one per cent, so the choice has a name.
     filters : tuple of str
-        Image types, a key of :data:`lungpipe.radiomics.image_types.IMAGE_TYPES` each; the case of letters does not count.
+        Image types, a key each of :data:`lungpipe.radiomics.image_types.IMAGE_TYPES` (PyRadiomics') or of
+        :data:`lungpipe.radiomics.ibsi2.names.FILTERS` (IBSI-2's); the case of letters does not count.
     texture : TextureSettings
         How grey levels and matrices are made, of every image type without an entry in ``overrides``.
     classes : tuple
@@ -48,6 +50,8 @@ class RadiomicsSettings:
     parameters : FilterParameters
     overrides : tuple
         Pairs of an image type and the TextureSettings that count for it instead.
+    ibsi : tuple of IbsiFilter
+        IBSI-2's filters among ``filters``, with their parameters; those that are not there have none.
     interpolator : str
         One of :data:`INTERPOLATORS`.
     pad_distance : int, optional
@@ -78,6 +82,7 @@ class RadiomicsSettings:
     classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     parameters: FilterParameters = field(default_factory=FilterParameters)
     overrides: tuple[tuple[str, TextureSettings], ...] = ()
+    ibsi: tuple[IbsiFilter, ...] = ()
     interpolator: str = "sitkBSpline"
     pad_distance: int | None = None
     pre_crop: bool = False
@@ -103,6 +108,7 @@ class RadiomicsSettings:
             raise DatasetError(
                 f"features.filters must name one image type or more, each once; found {list(self.filters)}"
             )
+        self._check_ibsi()
         checked = tuple((image_type(name), texture) for name, texture in self.overrides)
         object.__setattr__(self, "overrides", checked)
         object.__setattr__(self, "classes", checked_classes(self.classes, self.texture))
@@ -114,6 +120,16 @@ class RadiomicsSettings:
             raise DatasetError(f"the least number of dimensions is 1, 2 or 3, found {self.min_dimensions}")
         if self.min_voxels is not None and self.min_voxels < 1:
             raise DatasetError(f"the least number of voxels must be positive, found {self.min_voxels}")
+
+    def _check_ibsi(self) -> None:
+        """Complete IBSI-2's filters and see that they are defined on the grid."""
+        given = {one.name: one for one in self.ibsi}
+        if unused := sorted(set(given) - set(self.filters)):
+            raise DatasetError(f"{unused[0]} has parameters but is not among features.filters")
+        found = tuple(given.get(name) or IbsiFilter(name) for name in self.filters if is_ibsi(name))
+        object.__setattr__(self, "ibsi", found)
+        for one in found:
+            one.check(None if self.spacing_mm is None else self.spacing_mm[::-1])
 
     def _take_bin_width(self) -> None:
         """Hand the bin width to the texture settings, which must not have another of their own."""
