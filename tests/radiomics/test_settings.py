@@ -136,8 +136,11 @@ def test_image_types_in_any_spelling():
 def test_parameters_of_single_image_types():
     """Tables of a recipe set a filter's parameters and what its bins are; lengths may be whole numbers."""
     tables = {"log": {"sigma_mm": [1, 2.5], "bin_width": 5}, "LBP2D": {"radius": 2, "bin_count": 8}, "original": {}}
-    parameters, overrides = parameters_from(tables, ("original", "LoG", "lbp-2d"), TextureSettings(distances=(1, 2)))
+    parameters, overrides, ibsi = parameters_from(
+        tables, ("original", "LoG", "lbp-2d"), TextureSettings(distances=(1, 2))
+    )
     assert parameters == FilterParameters(sigma_mm=(1.0, 2.5), lbp_2d_radius=2.0)
+    assert ibsi == ()
     expected = {"log": {"bin_width": 5.0}, "lbp-2d": {"bin_count": 8}}
     assert dict(overrides) == {k: TextureSettings(distances=(1, 2), **v) for k, v in expected.items()}
 

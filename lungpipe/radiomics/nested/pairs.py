@@ -283,12 +283,14 @@ def _second(
             width += 1
     if width < 2:
         return 0.0
-    scaled = np.empty(n)
-    ahead, behind = np.empty(n, np.int32), np.empty(n, np.int32)
+    matrix = np.zeros((width, width))
     for k in range(n):
         # PyRadiomics adds EPS to the products of margins, which shows in the sixth place for levels of very few pairs.
-        scaled[k] = share[k] / np.sqrt(row[first[k]] * col[second[k]] + EPS)
-        ahead[k], behind[k] = held[first[k]], held[second[k]]
+        value = share[k] / np.sqrt(row[first[k]] * col[second[k]] + EPS)
+        matrix[held[first[k]], held[second[k]]] = value
+        if symmetric:
+            matrix[held[second[k]], held[first[k]]] = value
+    turned = matrix if symmetric else np.ascontiguousarray(matrix.T)
     top, vector, half, image = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     for i in range(len(row)):
         if row[i]:  # nearly linear in the level, as what is looked for often is, and a little of everything
@@ -307,14 +309,14 @@ def _second(
         place[:] = vector / size
         half[:] = 0.0
         image[:] = 0.0
-        for k in range(n):  # half = transposed matrix times vector
-            half[behind[k]] += scaled[k] * place[ahead[k]]
-            if symmetric and ahead[k] != behind[k]:
-                half[ahead[k]] += scaled[k] * place[behind[k]]
-        for k in range(n):
-            image[ahead[k]] += scaled[k] * half[behind[k]]
-            if symmetric and ahead[k] != behind[k]:
-                image[behind[k]] += scaled[k] * half[ahead[k]]
+        for i in range(width):  # half = transposed matrix times vector; image = matrix times half
+            factor = place[i]
+            for j in range(width):
+                half[j] += matrix[i, j] * factor
+        for i in range(width):
+            factor = half[i]
+            for j in range(width):
+                image[j] += turned[i, j] * factor
         diagonal[step] = np.dot(image, place)
         vector[:] = image
         _orthogonal(vector, top, basis, step + 1)
@@ -330,15 +332,14 @@ def _second(
 
 @compiled
 def _orthogonal(vector: NDArray[np.float64], top: NDArray[np.float64], basis: NDArray[np.float64], n: int) -> None:
-    """Take from a vector what lies along the top vector and the first n of a basis, twice against rounding."""
-    for _ in range(2):
-        along = np.dot(vector, top)
+    """Take from a vector what lies along the top vector and the first n of a basis, one after the other."""
+    along = np.dot(vector, top)
+    for i in range(len(vector)):
+        vector[i] -= along * top[i]
+    for k in range(n):
+        along = np.dot(vector, basis[k, : len(vector)])
         for i in range(len(vector)):
-            vector[i] -= along * top[i]
-        for k in range(n):
-            along = np.dot(vector, basis[k, : len(vector)])
-            for i in range(len(vector)):
-                vector[i] -= along * basis[k, i]
+            vector[i] -= along * basis[k, i]
 
 
 @compiled

@@ -1,8 +1,7 @@
 """Grey-level run lengths of nested regions: each line is walked once for all regions of a chain.
 
-A run of the largest region is a run of a smaller one as far as the smaller one holds it. So a run is entered where all its
-voxels are held, and where it is cut it is taken out and its pieces entered, region by region; sums over the regions give each
-one's matrix.
+A run of the largest region is a run of a smaller one as far as the smaller one holds it. So a run is entered in the first
+region that holds its voxels, and taken out where a later region makes it longer; sums over the regions give each one's matrix.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ def run_lengths(
     _, y, x = padded_shape
     steps = offsets @ np.array([y * x, x, 1])
     longest = max(padded_shape)
-    counts = np.zeros((len(steps), n_regions, n_columns, longest), dtype=np.int32)
+    counts = np.zeros((len(steps), n_regions, n_columns, longest + 1), dtype=np.int32)
     touch = np.full(len(steps), n_regions, dtype=np.int64)
     length = _count(level, rank, voxel, own, np.ascontiguousarray(steps), counts, touch)
-    counts = np.cumsum(counts[..., :length], axis=1, dtype=np.int32)
+    counts = np.cumsum(counts[..., 1 : length + 1], axis=1, dtype=np.int32)
     for direction in np.flatnonzero(touch):
         for region in range(int(touch[direction])):
             places = np.array(np.unravel_index(voxel[own <= region], padded_shape)).T
@@ -70,48 +69,43 @@ def _count(
     counts: NDArray[np.int32],
     touch: NDArray[np.int64],
 ) -> int:
-    """Enter runs by the region from which on they count; ``touch`` gets the first region with two neighbours on a line."""
+    """Enter runs by the region from which on they count; ``touch`` gets the first region with two neighbours on a line.
+
+    A run is entered voxel by voxel: each makes the run that ends before it one longer. Index 0 of the lengths is of no use.
+    """
     n_regions = counts.shape[1]
+    length, highest = np.zeros(len(level), dtype=np.int32), np.zeros(len(level), dtype=np.uint8)
     longest = 1
     for direction in range(len(steps)):
         step = steps[direction]
         matrix = counts[direction]
         first_touch = n_regions
         for k in range(len(voxel)):
-            start = voxel[k]
-            value = level[start]
-            if first_touch > own[k] and rank[start - step] < n_regions:
-                first_touch = min(first_touch, max(rank[start - step], own[k]))
-            if level[start - step] == value:
+            here, first = voxel[k], own[k]
+            before = here - step  # read already: steps go forward
+            value = level[here]
+            if first_touch > first and rank[before] < n_regions:
+                first_touch = min(first_touch, max(rank[before], first))
+            same = level[before] == value
+            n = length[before] + 1 if same else 1
+            high = max(highest[before], first) if same else first
+            length[here], highest[here] = n, high
+            longest = max(longest, n)
+            if high == first:
+                matrix[first, value, n] += 1
+                matrix[first, value, n - 1] -= 1
                 continue
-            length, least, greatest = 1, own[k], own[k]
-            place = start + step
-            while level[place] == value:
-                least, greatest = min(least, rank[place]), max(greatest, rank[place])
-                length += 1
-                place += step
-            longest = max(longest, length)
-            matrix[greatest, value, length - 1] += 1
-            if least == greatest:
-                continue
-            for region in range(least, greatest):  # pieces of it, until the whole is held
-                held = False
-                for at in range(length):
-                    held = held or rank[start + at * step] == region
-                if not held:
-                    continue
-                following = greatest
-                for at in range(length):
-                    other = rank[start + at * step]
-                    if region < other < following:
-                        following = other
-                piece = 0
-                for at in range(length + 1):
-                    if at < length and rank[start + at * step] <= region:
-                        piece += 1
-                    elif piece:
-                        matrix[region, value, piece - 1] += 1
-                        matrix[following, value, piece - 1] -= 1
-                        piece = 0
+            n, region = 1, first  # voxels before it are of later regions: the run is longer there
+            while level[before] == value:
+                if rank[before] > region:
+                    matrix[region, value, n] += 1
+                    matrix[region, value, n - 1] -= 1
+                    region = rank[before]
+                    matrix[region, value, n] -= 1
+                    matrix[region, value, n - 1] += 1
+                n += 1
+                before -= step
+            matrix[region, value, n] += 1
+            matrix[region, value, n - 1] -= 1
         touch[direction] = first_touch
     return longest
