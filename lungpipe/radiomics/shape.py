@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from radiomics import cShape
 from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import cdist
 
+from lungpipe.compiled import compiled
 from lungpipe.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
 _PARTS = 48
 
 #: Below so many points all pairs are cheaper than a hull.
-_FEW_POINTS = 100
-
-#: Rows of the distance matrix held at a time.
-_BLOCK = 512
+_FEW_POINTS = 400
 
 #: PyRadiomics takes eigenvalues in (-this, 0), mm2, for rounding errors of 0.
 _EIGENVALUE_NOISE = 1e-10
@@ -241,8 +238,22 @@ def _farthest(points: NDArray[np.int64], unit_mm: NDArray[np.float64]) -> float:
     if len(points) > _FEW_POINTS:
         with contextlib.suppress(QhullError):  # points on one line have no hull, and are few: two a line
             points = points[ConvexHull(points).vertices]
-    scaled = points * unit_mm
-    return max(float(cdist(scaled[i : i + _BLOCK], scaled[i:]).max()) for i in range(0, len(scaled), _BLOCK))
+    return float(np.sqrt(_farthest_squared(points * unit_mm)))
+
+
+@compiled
+def _farthest_squared(points_mm: NDArray[np.float64]) -> float:
+    """Squared distance of the two of a few points, shape (n, d), that are farthest apart."""
+    n, d = points_mm.shape
+    most = 0.0
+    for i in range(n):
+        for j in range(i):
+            squared = 0.0
+            for axis in range(d):
+                step = points_mm[i, axis] - points_mm[j, axis]
+                squared += step * step
+            most = max(most, squared)
+    return most
 
 
 def _eigenvalues(region: NDArray[np.bool_], spacing: NDArray[np.float64]) -> list[float]:
