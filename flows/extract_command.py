@@ -7,6 +7,7 @@ import io
 import json
 import math
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ import typer
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: Extractor that ``extract`` uses unless told otherwise.
 DEFAULT_EXTRACTOR = "nested"
@@ -48,7 +49,7 @@ def extract(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Image types: original, log, wavelet, square, squareroot, logarithm, exponential, gradient, lbp-2d, lbp-3d.",
+            help="Image types: original, log, wavelet, square, squareroot, logarithm, exponential, gradient, lbp-2d, lbp-3d; IBSI-2's need parameters, so a recipe.",
         ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON too, for a script to read.")] = False,
@@ -90,9 +91,18 @@ def _of_extractor(
 
     extractor = plugins.find("extractors", name)()
     if file is not None:
-        return list(extract_with_parameter_file(image, mask, label, file, extractor, roi=roi).items())
+        return _told(extract_with_parameter_file(image, mask, label, file, extractor, roi=roi))
     names = tuple(part.strip() for part in filters.split(",") if part.strip()) if filters is not None else ("original",)
-    return list(extract_pair(image, mask, label, RadiomicsSettings(filters=names), extractor, roi=roi).items())
+    return _told(extract_pair(image, mask, label, RadiomicsSettings(filters=names), extractor, roi=roi))
+
+
+def _told(features: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows, with what needs a look about them said on standard error."""
+    from lungpipe.radiomics.undefined import CODES, Features
+
+    for code in features.codes if isinstance(features, Features) else ():
+        print(f"{code}: {CODES[code]}", file=sys.stderr)  # noqa: T201  the command line's own output
+    return list(features.items())
 
 
 def _of_profile(
@@ -105,6 +115,9 @@ def _of_profile(
     from lungpipe.radiomics.oneoff import read_pair
 
     found = profile_rows(*read_pair(image, mask, label, roi), known[profile.lower()])
+    reasons = Counter(row.code for row in found if row.code)
+    for code, count in sorted(reasons.items()):
+        print(f"{code}: {count} features have no value", file=sys.stderr)  # noqa: T201  the command line's own output
     header = ("feature", "ibsi_code", "aggregation", "value")
     return header, [tuple(getattr(row, column) for column in header) for row in found]
 

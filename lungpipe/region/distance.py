@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from lungpipe.compiled import compiled
 from lungpipe.region.surface import surface_of
 from lungpipe.segment.orient import Turn
 
@@ -93,30 +94,46 @@ def _distance(inside: NDArray[np.bool_], spacing_mm: Triple, margin: IndexTriple
     nearest = ndimage.distance_transform_edt(
         beside < 0, sampling=spacing_mm, return_distances=False, return_indices=True
     )
-    flat = nearest[0] * np.int32(shape[1] * shape[2]) + nearest[1] * np.int32(shape[2]) + nearest[2]
-    seed = beside.ravel().take(flat)
     curvature = surface.curvature_per_mm
     radius = 1.0 / np.where(np.abs(curvature) < FLAT_PER_MM, FLAT_PER_MM, curvature)
     foot = place * np.asarray(spacing_mm) - surface.distance_mm[:, None] * surface.normal
-    centre = np.ascontiguousarray((foot - radius[:, None] * surface.normal).T)
-    distance, to_seed = np.zeros(shape), np.zeros(shape, dtype=np.float32)
-    for axis, spacing in enumerate(spacing_mm):
-        along = np.arange(shape[axis], dtype=np.int32).reshape([-1 if other == axis else 1 for other in range(3)])
-        offset = centre[axis].take(seed)
-        np.subtract(along * spacing, offset, out=offset)
-        distance += np.multiply(offset, offset, out=offset)
-        apart = (along - nearest[axis]).astype(np.float32)
-        apart *= np.float32(spacing)
-        to_seed += np.multiply(apart, apart, out=apart)
-    radii = radius.take(seed)
-    np.sqrt(distance, out=distance)
-    np.copysign(distance, radii, out=distance)
-    distance -= radii
-    # The surface runs at most half a voxel's diagonal nearer than the nearest voxel beside it.
-    least = np.sqrt(to_seed, out=to_seed) - np.float32(0.5 * np.linalg.norm(spacing_mm))
-    np.maximum(least, np.float32(LEAST_MM), out=least)
-    within = tuple(slice(m, m + n) for m, n in zip(margin, inside.shape, strict=True))
-    inner = np.where(inside, np.minimum(distance[within], -least[within]), np.maximum(distance[within], least[within]))
-    np.maximum(distance, least, out=distance)
-    distance[within] = inner
-    return np.round(distance, DECIMALS, out=distance)
+    centre = foot - radius[:, None] * surface.normal
+    padded = np.pad(inside, [(m, m) for m in margin])
+    half_mm = np.float32(0.5 * np.linalg.norm(spacing_mm))
+    return _to_spheres(padded, nearest, beside, centre, radius, np.asarray(spacing_mm), half_mm)
+
+
+@compiled
+def _to_spheres(
+    inside: NDArray[np.bool_],
+    nearest: NDArray[np.int32],
+    beside: NDArray[np.int32],
+    centre: NDArray[np.float64],
+    radius: NDArray[np.float64],
+    spacing_mm: NDArray[np.float64],
+    half_mm: np.float32,
+) -> NDArray[np.float64]:
+    """Signed distance of each voxel (z, y, x) from the sphere at its nearest surface voxel, mm, to :data:`DECIMALS`.
+
+    The surface runs at most half a voxel's diagonal, ``half_mm``, nearer than the nearest voxel beside it.
+    """
+    out = np.empty(inside.shape)
+    scale = 10.0**DECIMALS
+    z_mm, y_mm, x_mm = spacing_mm[0], spacing_mm[1], spacing_mm[2]
+    for i in range(inside.shape[0]):
+        for j in range(inside.shape[1]):
+            for k in range(inside.shape[2]):
+                a, b, c = nearest[0, i, j, k], nearest[1, i, j, k], nearest[2, i, j, k]
+                seed = beside[a, b, c]
+                dz, dy, dx = i * z_mm - centre[seed, 0], j * y_mm - centre[seed, 1], k * x_mm - centre[seed, 2]
+                distance = np.sqrt(dz * dz + dy * dy + dx * dx)
+                if radius[seed] < 0:
+                    distance = -distance
+                distance -= radius[seed]
+                az = np.float32(i - a) * np.float32(z_mm)
+                ay = np.float32(j - b) * np.float32(y_mm)
+                ax = np.float32(k - c) * np.float32(x_mm)
+                least = max(np.sqrt(az * az + ay * ay + ax * ax) - half_mm, np.float32(LEAST_MM))
+                distance = min(distance, -least) if inside[i, j, k] else max(distance, least)
+                out[i, j, k] = np.rint(distance * scale) / scale
+    return out

@@ -106,7 +106,7 @@ def _features() -> Iterator[str]:
     yield ""
     yield "## Features"
     yield ""
-    yield f"The {len(features)} features of the extractor `pyradiomics` by the names and codes of the Image Biomarker Standardisation"
+    yield f"The {len(features)} features of the extractors `nested` and `pyradiomics` by the names and codes of the Image Biomarker Standardisation"
     yield f"Initiative (IBSI 1, arXiv:1612.07003): {counts['same']} are defined as there, {counts['differs']} differ, and IBSI has no"
     yield f"counterpart of {counts['not in IBSI']}. The first group equals IBSI's published values on its digital and CT phantoms (tested)."
     yield ""

@@ -193,7 +193,7 @@ FEATURES = Schema(
             for cause, taker in CLIPPED_BY.items()
         ),
         Column("volume_error", "float64", "1", "Relative error of the volume before clipping to be reckoned with at such slices (docs/regions.md); missing where none was measured", 0.02, _NOT_NEGATIVE, nullable=True),
-        Column("codes", "str", "", "What needs a look about the region", "", _SNAKES),
+        Column("codes", "str", "", "What needs a look about the region and its features (docs/regions.md, docs/radiomics.md)", "", _SNAKES),
         Column("mask_id", "str", "", "Content of the region: voxels and place", "00000000000000d4", _HEX16),
         _ARTEFACT,
     ),
