@@ -23,6 +23,7 @@ from flows.mask_commands import evaluate_masks
 from flows.picture_command import picture
 from flows.rater_commands import raters
 from flows.segment_command import segment
+from flows.stability_command import stability
 from flows.store_commands import export_nifti, export_ome
 from flows.surroundings_command import stats_surroundings
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
@@ -129,7 +130,7 @@ def _prefect_environment() -> None:
 
 
 for _command in (
-    datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, export_dicom,
+    datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, export_dicom,
     export_masks, export_ome, export_nifti, picture, trace, impact, withdraw, verify, gc, query, dictionary,
     export_prov, export_crate, export_croissant,
 ):  # fmt: skip

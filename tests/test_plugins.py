@@ -14,7 +14,9 @@ from lungpipe.volume import CTVolume, Mask
 
 #: What needs a program or file of the user's to be made; tests/segment/test_outside*.py are theirs.
 OUTSIDE = {"command", "container", "totalsegmentator", "nnunet", "monai-bundle", "torchscript", "onnx"}
-CLASSICAL = [name for name in plugins.installed("segmenters") if name not in {"annotated", *OUTSIDE}]
+#: What takes an annotation's own mask; tests/segment/test_annotated.py are theirs.
+DRAWN = {"annotated", "rater-1", "rater-2", "rater-3", "rater-4"}
+CLASSICAL = [name for name in plugins.installed("segmenters") if name not in DRAWN | OUTSIDE]
 
 FAKE = '''
 from dataclasses import dataclass

@@ -38,8 +38,49 @@ class Annotated:
 
     def __call__(self, volume: CTVolume, nodule: Nodule) -> Mask:
         """Take the mask from the annotation; see :class:`lungpipe.segment.Segmenter`."""
-        mask = consensus(nodule.raters)
-        mismatch = mask.frame.mismatch(volume.frame)
-        if mismatch:
-            raise SegmentationError("mask_grid_differs", f"the annotated mask is not on the volume's grid: {mismatch}")
-        return mask
+        return _on_grid_of(volume, consensus(nodule.raters))
+
+
+def _on_grid_of(volume: CTVolume, mask: Mask) -> Mask:
+    mismatch = mask.frame.mismatch(volume.frame)
+    if mismatch:
+        raise SegmentationError("mask_grid_differs", f"the annotated mask is not on the volume's grid: {mismatch}")
+    return mask
+
+
+@dataclass(frozen=True, slots=True)
+class Rater1:
+    """Plug-in ``rater-1``: what the first of a nodule's raters drew, to compare raters as segmenters are compared."""
+
+    name: ClassVar[str] = "rater-1"
+    version: ClassVar[str] = "1"
+    number: ClassVar[int] = 1
+
+    def __call__(self, volume: CTVolume, nodule: Nodule) -> Mask:
+        """Take one rater's mask; see :class:`lungpipe.segment.Segmenter`."""
+        if len(nodule.raters) < self.number:
+            raise SegmentationError(
+                "no_such_rater", f"the nodule was outlined by {len(nodule.raters)} raters, so there is no {self.name}"
+            )
+        return _on_grid_of(volume, consensus((nodule.raters[self.number - 1],)))
+
+
+class Rater2(Rater1):
+    """Plug-in ``rater-2``: the second rater."""
+
+    name: ClassVar[str] = "rater-2"
+    number: ClassVar[int] = 2
+
+
+class Rater3(Rater1):
+    """Plug-in ``rater-3``: the third rater."""
+
+    name: ClassVar[str] = "rater-3"
+    number: ClassVar[int] = 3
+
+
+class Rater4(Rater1):
+    """Plug-in ``rater-4``: the fourth rater."""
+
+    name: ClassVar[str] = "rater-4"
+    number: ClassVar[int] = 4

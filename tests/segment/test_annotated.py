@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lungpipe import plugins
 from lungpipe.errors import SegmentationError
 from lungpipe.geometry import Geometry
 from lungpipe.nodule import Nodule
@@ -48,3 +49,15 @@ def test_fuzzy_c_means_solves_a_hand_case():
     hu = np.array([-900.0, -890.0, -880.0, 10.0, 20.0, 30.0])
     for seed in range(5):
         assert fcm(hu, seed).tolist() == [False] * 3 + [True] * 3
+
+
+def test_single_raters_are_segmenters():
+    """rater-1 and rater-2 give what each drew; a rater who is not there is an error of the nodule."""
+    volume = CTVolume(np.zeros((6, 6, 6), np.int16), FRAME)
+    nodule = Nodule("P", "S", "N", (0.0, 0.0, 0.0), raters=(row(0, 1), row(1, 2)))
+    for name, columns in (("rater-1", [0, 1]), ("rater-2", [1, 2])):
+        found = plugins.find("segmenters", name)()(volume, nodule)
+        assert np.flatnonzero(found.within((2, 3, 0), (3, 4, 6)).voxels).tolist() == columns
+    with pytest.raises(SegmentationError) as error:
+        plugins.find("segmenters", "rater-3")()(volume, nodule)
+    assert error.value.code == "no_such_rater"
