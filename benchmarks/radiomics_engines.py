@@ -12,9 +12,11 @@ two workers against one, and flash-radiomics where an interpreter that has it is
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import logging
 import os
+import pstats
 import statistics
 import subprocess
 import sys
@@ -51,6 +53,20 @@ GRID = RadiomicsSettings(spacing_mm=None, filters=("original", "log", "wavelet")
 ORIGINAL = RadiomicsSettings(spacing_mm=None)
 #: A chest CT, (z, y, x), for the published tool's way.
 CHEST, CHEST_MM = (275, 512, 512), (1.25, 0.7, 0.7)
+
+
+#: Functions whose time is a stage's.
+STAGES = {
+    "pairs": (("nested/pairs.py", "pair_features"),),
+    "zones": (("nested/zones.py", "zone_features"),),
+    "neighbourhoods": (("nested/neighbourhoods.py", "neighbourhoods"),),
+    "runs": (("nested/runs.py", "run_lengths"),),
+    "first order": (("nested/engine.py", "_first_order"),),
+    "levels": (("nested/levels.py", "levels_of"),),
+    "Laplacians": (("radiomics/laplacian.py", "laplacian_of_gaussian"),),
+    "wavelets": (("radiomics/imageoperations.py", "getWaveletImage"),),
+    "shape": (("radiomics/shapes.py", "shapes_of"),),
+}
 
 
 def scene(volume_ml: float) -> tuple[CTVolume, Mask]:
@@ -125,6 +141,24 @@ def compare(
         f"{name}: {statistics.median(ratios):.1f} times ({ratios[0]:.1f} to {ratios[-1]:.1f}; {note}; "
         f"{statistics.median(a for a, _ in pairs):.2f} s against {statistics.median(b for _, b in pairs):.3f} s)",
         flush=True,
+    )
+
+
+def stages(volume: CTVolume, regions: Sequence[Mask]) -> None:
+    """Shares of the stages of one grid, by the profiler."""
+    profile = cProfile.Profile()
+    profile.runcall(ours, volume, regions, GRID)
+    timed = pstats.Stats(profile)
+    total = timed.total_tt  # type: ignore[attr-defined]
+    spent = dict.fromkeys(STAGES, 0.0)
+    for (file, _, function), entry in timed.stats.items():  # type: ignore[attr-defined]
+        for stage, places in STAGES.items():
+            if any(file.endswith(where) and function == name for where, name in places):
+                spent[stage] += entry[3]
+    spent["rest"] = total - sum(spent.values())
+    print(
+        "stages: "
+        + ", ".join(f"{name} {share / total:.0%}" for name, share in sorted(spent.items(), key=lambda s: -s[1]))
     )
 
 
@@ -227,7 +261,7 @@ def flash(python: str, repeats: int) -> None:
     """flash-radiomics on the original image, in an interpreter of its own, by turns."""
     volume, nodule = scene(2.0)
     regions = regions_of(nodule)
-    code = Path(__file__).with_name("flash_peer.py")
+    code = Path(__file__).with_name("peers") / "flash.py"
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/in.npz", hu=volume.hu, masks=[_voxels(region, volume) for region in regions])
         ours(volume, regions, ORIGINAL)
@@ -259,6 +293,7 @@ def main() -> None:
         compare(f"single region{suffix}", volume, [nodule], ORIGINAL, options.repeats, f"{size}, original image")
         if volume_ml == 2.0:
             masks = [region for mask in raters(nodule) for region in regions_of(mask)]
+            stages(volume, regions)
             compare("four masks", volume, masks, GRID, options.repeats, f"{size}, 28 regions x 12 images")
     whole_ct(max(options.repeats // 2, 1))
     processes()

@@ -46,6 +46,8 @@ AXES = (1.0, 0.8, 0.65)
 AT_MOST_MS, AT_LEAST = 60.0, 50.0
 #: Nodules of the timing: radii, mm.
 TIMED_MM = (4.0, 6.0, 10.0, 20.0)
+#: Larger ones are not painted: minutes.
+PAINTED_MM = 6.0
 
 
 def steiner(axes_mm: NDArray[np.float64]) -> Callable[[float], float]:
@@ -131,16 +133,17 @@ def speed() -> bool:
             start = time.process_time()
             expand_all(mask, specs, within=lung)
             times.append(1000 * (time.process_time() - start))
-        ours, peer = statistics.median(times), 0.0
-        for radius in (2, 4, 6, 8, 10, 12):
+        ours = statistics.median(times)
+        said = f"regions: {len(specs)} of a nodule of {2 * radius_mm:g} mm in {ours:.0f} ms ({min(times):.0f} to {max(times):.0f})"
+        within &= ours <= AT_MOST_MS
+        if radius_mm <= PAINTED_MM:
             start = time.process_time()
-            paint(mask.voxels, spacing_mm, radius)
-            peer += 1000 * (time.process_time() - start)
-        print(
-            f"regions: {len(specs)} of a nodule of {2 * radius_mm:g} mm in {ours:.0f} ms ({min(times):.0f} to {max(times):.0f}), "
-            f"{peer / ours:.0f} times as fast as painting {peer / 1000:.1f} s"
-        )
-        within &= ours <= AT_MOST_MS and peer / ours >= AT_LEAST
+            for radius in (2, 4, 6, 8, 10, 12):
+                paint(mask.voxels, spacing_mm, radius)
+            peer = 1000 * (time.process_time() - start)
+            said += f", {peer / ours:.0f} times as fast as painting {peer / 1000:.1f} s"
+            within &= peer / ours >= AT_LEAST
+        print(said)
     return within
 
 

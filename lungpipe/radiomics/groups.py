@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lungpipe.errors import FeatureError
+from lungpipe.errors import DatasetError, FeatureError
 from lungpipe.radiomics.filters import filtered, support_of
 from lungpipe.radiomics.lattice import lattice_for, resample_mask, whole_lattice
 from lungpipe.radiomics.whole import Whole, cropped_image, normalised, spacing_for, whole_image
@@ -90,7 +90,7 @@ def region_groups(
         Regions that share a grid stand together, so that a filter runs once for all of them.
     dict
         By the region's index, why it is in no group: ``empty_region``, ``region_too_small``, ``region_is_a_line``,
-        ``resegmented_away``.
+        ``resegmented_away``, ``unequal_voxel_sides``.
     """
     if settings.normalise is not None:
         volume = normalised(volume, settings.normalise)
@@ -103,6 +103,7 @@ def region_groups(
             if not region.n_voxels:
                 raise FeatureError("empty_region", "the region holds no voxel")  # noqa: TRY301  recorded like the others
             spacing_mm = spacing_for(region, settings)
+            _check_filters(spacing_mm, settings)
             placed = _place(index, region, spacing_mm, settings)
         except FeatureError as error:
             errors[index] = error
@@ -118,6 +119,20 @@ def region_groups(
     for spacing_mm, placed_here in members.items():
         groups += _group(grids[spacing_mm], placed_here, settings, errors)
     return groups, errors
+
+
+def _check_filters(spacing_mm: Triple, settings: RadiomicsSettings) -> None:
+    """Refuse a region that is too thin to be resampled along an axis, where a filter needs equal voxel sides."""
+    if settings.spacing_mm is not None and spacing_mm == settings.spacing_mm[::-1]:
+        return
+    for one in settings.ibsi:
+        try:
+            one.check(spacing_mm)
+        except DatasetError as error:
+            raise FeatureError(
+                "unequal_voxel_sides",
+                f"the region is one voxel thick and so keeps voxels of {spacing_mm} mm (z, y, x); {error}",
+            ) from error
 
 
 def _place(index: int, region: Mask, spacing_mm: Triple, settings: RadiomicsSettings) -> _Placed:

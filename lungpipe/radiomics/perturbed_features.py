@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lungpipe.errors import CaseError
+from lungpipe.radiomics.filters import reach_of
+from lungpipe.radiomics.image_types import SCALED_BY_PEAK
+from lungpipe.radiomics.lattice import SUPPORT_VOXELS
 from lungpipe.radiomics.perturb import perturbations, seed_of
 from lungpipe.region.expand import expand_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lungpipe.geometry import IndexTriple
     from lungpipe.radiomics import Extractor
     from lungpipe.radiomics.perturb import Scheme
     from lungpipe.radiomics.settings import RadiomicsSettings
     from lungpipe.region.expand import ShellSpec
     from lungpipe.volume import CTVolume, Mask
 
-#: What copies keep round a nodule besides the region, mm: what interpolation and filters of a few mm read.
-MARGIN_MM = 60.0
+#: Voxels that copies keep round a region besides what filters read: what interpolation needs, before and after.
+INTERPOLATED = 2 * SUPPORT_VOXELS
 
 
 def perturbed_features(
@@ -57,9 +61,8 @@ def perturbed_features(
     str
         The copy's name.
     """
-    sides = np.asarray(mask.frame.spacing_mm)
-    z, y, x = np.ceil((MARGIN_MM + spec.radius_mm) / sides).astype(int).tolist()
-    for copy in perturbations(volume, mask, scheme, seed_of(nodule_id, seed), (z, y, x)):
+    margin = _margin(mask, spec, settings)
+    for copy in perturbations(volume, mask, scheme, seed_of(nodule_id, seed), margin):
         try:
             region = expand_all(copy.mask, [spec])[0].mask
             (found,) = extractor(copy.volume, [region], settings)
@@ -67,3 +70,15 @@ def perturbed_features(
             yield error, copy.name
             continue
         yield (found if isinstance(found, CaseError) else {"dice": copy.dice, **found}), copy.name
+
+
+def _margin(mask: Mask, spec: ShellSpec, settings: RadiomicsSettings) -> IndexTriple | None:
+    """Voxels (z, y, x) that copies keep round the nodule; None where a filter needs all of the image."""
+    if settings.ibsi or not SCALED_BY_PEAK.isdisjoint(settings.filters):
+        return None
+    own = mask.frame.spacing_mm
+    grid = own if settings.spacing_mm is None else settings.spacing_mm[::-1]
+    sides = np.array([g or o for g, o in zip(grid, own, strict=True)])
+    reach_mm = np.max([np.array(reach_of(kind, settings, tuple(sides))) * sides for kind in settings.filters], axis=0)
+    z, y, x = (np.ceil((reach_mm + spec.radius_mm) / own).astype(int) + INTERPOLATED).tolist()
+    return z, y, x

@@ -101,3 +101,17 @@ def test_parameters_without_the_filter_are_refused():
     """Parameters of a filter that the settings do not name have no meaning."""
     with pytest.raises(DatasetError, match="not among"):
         RadiomicsSettings(ibsi=(settings(["ibsi-mean"], {"ibsi-mean": {"support": 3}}).ibsi[0],))
+
+
+def test_a_thin_region_is_refused_alone():
+    """A region of one slice keeps its slice spacing, on which 3-D filters are not defined; the region beside it goes on."""
+    rng = np.random.default_rng(1)
+    frame = Geometry((20, 30, 30), (2.0, 0.8, 0.8))
+    volume = CTVolume(rng.normal(-500, 200, frame.shape).astype(np.int16), frame)
+    thick, thin = np.zeros((2, *frame.shape), np.bool_)
+    thick[6:12, 8:20, 8:20] = True
+    thin[9, 8:20, 8:20] = True
+    chosen = settings(["original", "ibsi-log"], {"ibsi-log": {"sigma_mm": 1.5}})
+    good, bad = Nested()(volume, [Mask(thick, frame), Mask(thin, frame)], chosen)
+    assert bad.code == "unequal_voxel_sides"
+    assert "ibsi-log-1-5mm_firstorder_Mean" in good
