@@ -4,155 +4,157 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
-from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from lungpipe.errors import DatasetError
-from lungpipe.learn.icc import icc
-from lungpipe.learn.stability import GOOD, StableFeatures, stability_table
+from lungpipe.learn.stability import GOOD, StableFeatures, feature_names, stability_table
 
-COPIES = ("none", "noise 1", "rotation 3", "volume +0.1")
-NAMES = ["original_shape_Firm", "original_glcm_Loose", "original_ngtdm_Flat"]
+N, COPIES = 24, 5
 
 
-def source(n=20, seed=0, spread=(1.0, 0.1, 0.0), noise=(0.05, 1.0, 0.0)):
-    """Two nodules a patient; the first feature is the nodule's, the second the copy's, the third is constant."""
-    rng = np.random.default_rng(seed)
-    of_nodule = rng.normal(size=(n, 1, 3)) * spread
-    values = of_nodule + rng.normal(size=(n, len(COPIES), 3)) * noise + 4.0
+@pytest.fixture
+def source():
+    """A feature that is the nodule's, one that is the copy's, one that is neither, and one that is constant."""
+    rng = np.random.default_rng(3)
+    own, drawn = rng.normal(size=N), rng.normal(size=(N, COPIES))
     rows = [
-        {"dataset": "d", "patient_id": f"P{k // 2:02}", "series_uid": f"S{k // 2:02}", "nodule_id": f"N{k:02}"}
-        | {"radius_mm": 0.0, "n_voxels": 100 + j, "dice": 1.0, "perturbation": copy}
-        | dict(zip(NAMES, values[k, j], strict=True))
-        for k in range(n)
-        for j, copy in enumerate(COPIES)
-    ]
-    return pd.DataFrame(rows), values
+        {
+            "dataset": "d", "patient_id": f"P{k // 2}", "series_uid": f"S{k // 2}", "nodule_id": f"N{k}",
+            "perturbation": f"copy {c}", "dice": 0.9, "n_voxels": 100,
+            "steady": own[k] + 0.05 * drawn[k, c], "shaky": own[k] + 1.5 * drawn[k, c],
+            "noise": drawn[k, c], "constant": 1.0,
+        }
+        for k in range(N)
+        for c in range(COPIES)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
-def test_each_feature_has_its_correlation():
-    """Values are those of icc() over nodules and copies; flat features have no correlation, and a reason."""
-    table, values = source()
-    found = stability_table(table.sample(frac=1, random_state=3))
-    assert found["feature"].tolist() == [name for name in NAMES for _ in range(2)]
-    assert found["kind"].tolist() == ["ICC(2,1)", "ICC(3,1)"] * 3
-    for kind, rows in found.groupby("kind"):
-        expected = icc(values.transpose(2, 0, 1), kind)
-        np.testing.assert_allclose(rows[["icc", "low", "high"]].T, [expected.value, expected.low, expected.high])
-    assert (found["n_nodules"] == 20).all()
-    assert (found["n_perturbations"] == 4).all()
-    assert found["stable"].tolist() == [True, True, False, False, False, False]
-    assert found["reason"].tolist() == ["", "", "", "", "no_variance", "no_variance"]
+def test_correlations_and_flags_by_feature(source):
+    """Each feature has the consistency of an analysis of variance (tests/learn/test_icc.py has the rest), and its flag."""
+    found = stability_table(source).set_index(["feature", "kind"])
+    assert feature_names(source) == ["steady", "shaky", "noise", "constant"]
+    for feature in ("steady", "shaky", "noise"):
+        values = source.pivot_table(index="nodule_id", columns="perturbation", values=feature).to_numpy()
+        rows, columns, whole = values.mean(axis=1), values.mean(axis=0), values.mean()
+        between = COPIES * ((rows - whole) ** 2).sum() / (N - 1)
+        rest = ((values - rows[:, None] - columns + whole) ** 2).sum() / ((N - 1) * (COPIES - 1))
+        expected = (between - rest) / (between + (COPIES - 1) * rest)
+        assert found.loc[(feature, "ICC(3,1)"), "icc"] == pytest.approx(expected, abs=1e-12)
+    flags = stability_table(source, ("ICC(2,1)",)).set_index("feature")["stable"]
+    assert flags.to_dict() == {"steady": True, "shaky": False, "noise": False, "constant": False}
+    assert found.loc[("constant", "ICC(2,1)"), "reason"]
 
 
-def test_stable_is_the_lower_limit_and_not_the_correlation():
+def test_nodules_without_a_copy_are_left_out_and_counted(source):
+    """A nodule that lacks a value of one copy does not count, and the table says how many such there are."""
+    some = source[~((source["nodule_id"] == "N3") & (source["perturbation"] == "copy 2"))]
+    row = stability_table(some, ("ICC(2,1)",)).iloc[0]
+    assert (row["n_nodules"], row["n_dropped"], row["n_perturbations"]) == (N - 1, 1, COPIES)
+
+
+def test_stable_is_the_lower_limit_and_not_the_correlation(source):
     """Of few nodules a correlation above the threshold is not enough: its interval decides."""
-    table, _ = source(n=6, noise=(0.4, 1.0, 0.0), seed=2)
-    first = stability_table(table, ("ICC(2,1)",)).iloc[0]
-    assert first["low"] < GOOD < first["icc"]
-    assert not first["stable"]
-    assert stability_table(table, ("ICC(2,1)",), threshold=first["low"]).iloc[0]["stable"]
+    few = source[source["nodule_id"].isin([f"N{k}" for k in range(6)])].copy()
+    few["steady"] += np.random.default_rng(2).normal(0, 0.55, len(few))
+    row = stability_table(few, ("ICC(2,1)",), features=["steady"]).iloc[0]
+    assert row["low"] < GOOD < row["icc"]
+    assert not row["stable"]
+    assert stability_table(few, ("ICC(2,1)",), threshold=row["low"], features=["steady"]).iloc[0]["stable"]
 
 
-def test_nodules_without_a_copy_are_left_out_feature_by_feature():
-    """A missing row or value drops its nodule, and only where it is missing."""
-    table, _ = source()
-    table = table.drop(index=5)
-    table.loc[12, NAMES[1]] = np.nan
-    found = stability_table(table, ("ICC(3,1)",))
-    assert found["n_nodules"].tolist() == [19, 18, 19]
-    assert found["n_dropped"].tolist() == [1, 2, 1]
+def test_order_of_rows_does_not_matter(source):
+    """A shuffled source gives the same table."""
+    pd.testing.assert_frame_equal(stability_table(source.sample(frac=1, random_state=3)), stability_table(source))
 
 
-def test_a_source_that_is_none_is_refused():
+def test_a_source_that_is_none_is_refused(source):
     """Missing columns, repeated rows and tables without features are told apart."""
-    table, _ = source()
     with pytest.raises(DatasetError, match="lacks perturbation"):
-        stability_table(table.drop(columns="perturbation"))
+        stability_table(source.drop(columns="perturbation"))
     with pytest.raises(DatasetError, match="4 rows of the stability source repeat"):
-        stability_table(pd.concat([table, table.head(4)]))
+        stability_table(pd.concat([source, source.head(4)]))
     with pytest.raises(DatasetError, match="no numeric feature"):
-        stability_table(table.drop(columns=NAMES))
+        stability_table(source.drop(columns=["steady", "shaky", "noise", "constant"]))
     with pytest.raises(DatasetError, match="lacks other"):
-        stability_table(table, features=["other"])
+        stability_table(source, features=["other"])
 
 
-def training(patients, per_patient=2):
-    groups = np.repeat(patients, per_patient)
-    return np.random.default_rng(1).normal(size=(len(groups), 3)), groups
+def test_selector_learns_of_training_patients_only(source):
+    """Flags come from the copies of training patients; others in the source are refused, or dropped where that is asked for."""
+    training = [f"P{k}" for k in range(8)]
+    x = source[source["perturbation"] == "copy 0"].set_index("patient_id").loc[training]
+    names = ["steady", "shaky", "noise"]
+    with pytest.raises(DatasetError, match="leaks"):
+        StableFeatures(source).fit(x[names], groups=x.index)
+    chosen = StableFeatures(source, outside="drop").fit(x[names], groups=x.index)
+    assert chosen.get_feature_names_out().tolist() == ["steady"]
+    assert chosen.n_outside_ == COPIES * (N - len(x))
+    spoilt = source.copy()  # whatever the others' copies say, the flags are the same
+    others = ~spoilt["patient_id"].isin(training)
+    spoilt.loc[others, "noise"], spoilt.loc[others, "steady"] = 5.0, np.random.default_rng(1).normal(size=others.sum())
+    again = StableFeatures(spoilt, outside="drop").fit(x[names], groups=x.index)
+    pd.testing.assert_frame_equal(again.table_, chosen.table_)
 
 
-def test_the_selector_keeps_the_stable_columns():
-    """Columns come in the order of X, by name or by the names given."""
-    table, _ = source()
-    x, groups = training(sorted(table["patient_id"].unique()))
-    model = StableFeatures(table, NAMES).fit(x, groups=groups)
-    np.testing.assert_array_equal(model.transform(x), x[:, :1])
-    assert list(model.get_feature_names_out(NAMES)) == NAMES[:1]
-    frame = pd.DataFrame(x, columns=NAMES)[NAMES[::-1]]
-    model = clone(StableFeatures(table)).fit(frame, groups=groups)
-    assert model.get_support().tolist() == [False, False, True]
-    assert list(model.get_feature_names_out()) == NAMES[:1]
+def test_selector_needs_to_know_whose_rows_it_has(source):
+    """Without the patients of the training rows it cannot tell a leak, and stops."""
+    x = source[source["perturbation"] == "copy 0"]
+    with pytest.raises(DatasetError, match="needs groups="):
+        StableFeatures(source).fit(x[["steady"]])
+    with pytest.raises(DatasetError, match="no feature is stable"):
+        StableFeatures(source).fit(x[["noise"]], groups=x["patient_id"])
 
 
-def test_patients_outside_the_training_rows_are_refused_or_dropped():
-    """Flags come from training patients alone: with others dropped they are those of a source without them."""
-    table, _ = source()
-    patients = sorted(table["patient_id"].unique())
-    x, groups = training(patients[:6])
-    with pytest.raises(DatasetError, match="32 rows of 4 patients who are not among the training rows"):
-        StableFeatures(table, NAMES).fit(x, groups=groups)
-    model = StableFeatures(table, NAMES, outside="drop").fit(x, groups=groups)
-    assert model.n_outside_ == 32
-    only = table[table["patient_id"].isin(patients[:6])]
-    pd.testing.assert_frame_equal(model.table_, stability_table(only, ("ICC(2,1)",), features=NAMES))
+def test_selector_in_a_pipeline(source):
+    """It is a step of scikit-learn's pipelines."""
+    x = source[source["perturbation"] == "copy 0"]
+    steps = make_pipeline(StableFeatures(source), StandardScaler())
+    out = steps.fit_transform(x[["steady", "noise"]], stablefeatures__groups=x["patient_id"])
+    assert out.shape == (N, 1)
 
 
-def test_what_happens_to_test_patients_changes_no_flag():
-    """A feature that is stable in the test patients only stays out, and one unstable there only stays in."""
-    table, _ = source()
-    patients = sorted(table["patient_id"].unique())
-    x, groups = training(patients[:6])
-    poisoned = table.copy()
-    there = ~poisoned["patient_id"].isin(patients[:6])
-    rng = np.random.default_rng(5)
-    poisoned.loc[there, NAMES[0]] = 1e6 * rng.normal(size=there.sum())
-    poisoned.loc[there, NAMES[1]] = poisoned.loc[there, "nodule_id"].str[1:].astype(float) * 1e6
-    kept = [
-        StableFeatures(one, NAMES, outside="drop").fit(x, groups=groups).get_support().tolist()
-        for one in (table, poisoned)
-    ]
-    assert kept == [[True, False, False]] * 2
-    leaked = stability_table(poisoned, ("ICC(2,1)",))["stable"].tolist()
-    assert leaked == [False, True, False]
-
-
-def test_it_works_in_a_pipeline_that_passes_groups_on():
-    """scikit-learn hands the patients of the training rows to the selector, and the labels do not count."""
-    table, _ = source()
-    x, groups = training(sorted(table["patient_id"].unique()))
-    y = np.arange(len(groups)) % 2
+def test_selector_gets_groups_by_metadata_routing(source):
+    """A pipeline that routes metadata hands the patients on, and the labels do not count."""
+    x = source[source["perturbation"] == "copy 0"]
+    y = np.arange(N) % 2
     with config_context(enable_metadata_routing=True):
-        steps = [("stable", StableFeatures(table, NAMES).set_fit_request(groups=True)), ("model", LogisticRegression())]
-        model = Pipeline(steps).fit(x, y, groups=groups)
-        assert model["model"].n_features_in_ == 1
-        assert model.predict(x).shape == y.shape
+        selector = StableFeatures(source).set_fit_request(groups=True)
+        model = Pipeline([("stable", selector), ("model", LogisticRegression())])
+        model.fit(x[["steady", "noise"]], y, groups=x["patient_id"])
+    assert model["model"].n_features_in_ == 1
+    other = StableFeatures(source).fit(x[["steady", "noise"]], 1 - y, groups=x["patient_id"])
+    pd.testing.assert_frame_equal(other.table_, model["stable"].table_)
 
 
-def test_wrong_use_is_refused():
-    """Without groups, names, training patients or stable features there is no selection."""
-    table, _ = source()
-    x, groups = training(sorted(table["patient_id"].unique()))
-    for model, rows, who, match in (
-        (StableFeatures(table, NAMES), x, None, "needs groups="),
-        (StableFeatures(table), x, groups, "names of the columns"),
-        (StableFeatures(table, NAMES[:2]), x, groups, "knows 2 columns, found 3"),
-        (StableFeatures(table, NAMES), pd.DataFrame(x, columns=NAMES[::-1]), groups, "not those"),
-        (StableFeatures(table, NAMES, outside="drop"), x, np.full(len(x), "X"), "none of the training patients"),
-        (StableFeatures(table, NAMES, outside="keep"), x, groups, "refuse, drop"),
-        (StableFeatures(table, NAMES, group="site"), x, groups, "no column 'site'"),
-        (StableFeatures(table, NAMES, threshold=0.9999), x, groups, "no feature is stable"),
-    ):
-        with pytest.raises(DatasetError, match=match):
-            model.fit(rows, groups=who)
+@pytest.mark.parametrize(
+    ("settings", "columns", "told"),
+    [
+        ({"features": ["steady"]}, ["steady", "noise"], "not those"),
+        ({"outside": "keep"}, ["steady"], "refuse, drop"),
+        ({"group": "site"}, ["steady"], "no column 'site'"),
+        ({"threshold": 0.99999}, ["steady"], "no feature is stable"),
+        ({}, ["steady", "other"], "lacks other"),
+    ],
+)
+def test_wrong_use_of_the_selector_is_told(source, settings, columns, told):
+    """Other columns than it was told of, unknown words and an unreachable threshold are told apart."""
+    x = source[source["perturbation"] == "copy 0"].assign(other=1.0)
+    with pytest.raises(DatasetError, match=told):
+        StableFeatures(source, **settings).fit(x[columns], groups=x["patient_id"])
+
+
+def test_an_array_needs_names(source):
+    """An array has no names of its own: they are given, and must be as many as its columns."""
+    x = source[source["perturbation"] == "copy 0"]
+    values, patients = x[["noise", "steady"]].to_numpy(), x["patient_id"]
+    with pytest.raises(DatasetError, match="names of the columns"):
+        StableFeatures(source).fit(values, groups=patients)
+    with pytest.raises(DatasetError, match="knows 1 columns, found 2"):
+        StableFeatures(source, ["steady"]).fit(values, groups=patients)
+    model = StableFeatures(source, ["noise", "steady"]).fit(values, groups=patients)
+    np.testing.assert_array_equal(model.transform(values), values[:, 1:])
+    with pytest.raises(DatasetError, match="none of the training patients"):
+        StableFeatures(source, ["noise", "steady"], outside="drop").fit(values, groups=np.full(N, "X"))
