@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from lungpipe.errors import DatasetError, RegionError
 from lungpipe.region.distance import signed_distance_mm
+from lungpipe.region.intervals import classes_of, voxels_of
 from lungpipe.volume import Mask
 
 if TYPE_CHECKING:
@@ -185,20 +186,24 @@ def expand_all(
     distance_mm = (
         signed_distance_mm(tight.voxels, mask.frame.spacing_mm, margin)
         if any(spec.radius_mm and spec.metric == "ball" for spec in specs)
-        else np.zeros(nodule.shape)
+        else np.where(nodule, 0.0, np.inf)
     )
-    free = cause == 0
+    ranges = [_range_mm(spec) for spec in specs]
+    classes = classes_of(distance_mm, cause, len(CAUSES), (edge for ends in ranges for edge in ends))
+    code = np.ascontiguousarray(classes.code[window])
     regions = []
-    for spec in specs:
-        whole = _cuboid(nodule, spec, mask) if spec.metric == "cuboid" else _at_distance(spec, nodule, distance_mm)
-        kept = whole & free
-        n_whole, n_kept = int(np.count_nonzero(whole)), int(np.count_nonzero(kept))
-        counts = (
-            np.bincount(cause[whole], minlength=len(CAUSES) + 1)[1:].tolist() if n_kept < n_whole else [0] * len(CAUSES)
-        )
-        taken = {name: count / max(n_whole, 1) for name, count in zip(CAUSES, counts, strict=True)}
+    for spec, ends in zip(specs, ranges, strict=True):
+        if spec.metric == "cuboid":
+            whole = _cuboid(nodule, spec, mask)
+            kept = (whole & (cause == 0))[window]
+            counts = np.bincount(cause[whole], minlength=len(CAUSES) + 1)
+        else:
+            chosen, counts = classes.between(*ends)
+            kept = voxels_of(code, chosen)
+        n_whole, n_kept = int(counts.sum()), int(counts[0])
+        taken = {name: count / max(n_whole, 1) for name, count in zip(CAUSES, counts[1:].tolist(), strict=True)}
         lost = float(n_whole - n_kept) / max(n_whole, 1)
-        regions.append(Region(spec, Mask(np.ascontiguousarray(kept[window]), mask.frame, start), lost, taken))
+        regions.append(Region(spec, Mask(np.ascontiguousarray(kept), mask.frame, start), lost, taken))
     return regions
 
 
@@ -238,17 +243,15 @@ def _causes(
     return cause
 
 
-def _at_distance(spec: ShellSpec, nodule: NDArray[np.bool_], distance_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-    if spec.kind == "nodule":
-        return nodule
+def _range_mm(spec: ShellSpec) -> tuple[float, float]:
+    """Distances of a region's voxels, mm: from the first, exclusive, to the second."""
     if spec.kind == "core":
-        return np.asarray(distance_mm <= -spec.radius_mm)
-    within = np.asarray(distance_mm <= spec.radius_mm)
+        return -np.inf, -spec.radius_mm
     if spec.kind == "band":
-        return within & (distance_mm >= -spec.radius_mm)
-    if spec.kind == "grown":
-        return within
-    return within & (distance_mm > spec.inner_mm)
+        return float(np.nextafter(-spec.radius_mm, -np.inf)), spec.radius_mm
+    if spec.kind in {"shell", "ring"}:
+        return spec.inner_mm, spec.radius_mm
+    return -np.inf, spec.radius_mm  # no voxel of the nodule has a positive distance, and no other one 0
 
 
 def _cuboid(nodule: NDArray[np.bool_], spec: ShellSpec, mask: Mask) -> NDArray[np.bool_]:

@@ -14,6 +14,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import ndtri
 
+from lungpipe.compiled import compiled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -77,11 +79,8 @@ def surface_of(inside: NDArray[np.bool_], spacing_mm: Triple) -> Surface:
     margin = [int(np.ceil(4 * s / h)) + 2 for s, h in zip(sigma_mm, spacing_mm, strict=True)]
     padded = np.pad(inside, [(m, m) for m in margin])
     smooth = ndimage.gaussian_filter(padded.astype(np.float64), sigma_mm / spacing, truncate=4.0)
-    np.clip(smooth, SATURATION, 1 - SATURATION, out=smooth)
-    depth = np.where(padded, ndtri(SATURATION), -ndtri(SATURATION))
-    near = (smooth > SATURATION) & (smooth < 1 - SATURATION)
-    depth[near] = -ndtri(smooth[near])
     index, limit_mm = _both_sides(padded, spacing)
+    depth = _depth(smooth, padded, index)
     gradient, hessian = _derivatives(depth, index, spacing)
     slope = np.linalg.norm(gradient, axis=1)
     pointless = slope < LEAST_SLOPE_PER_MM  # the middle of something as thin as a voxel: any direction is as good
@@ -117,15 +116,47 @@ def _both_sides(
     inside: NDArray[np.bool_], spacing: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Voxels (n, 3) with a face neighbour on the other side, and the distance of the nearest such, mm."""
-    nearest = np.full(inside.shape, np.inf)
-    for axis in range(3):
-        first = tuple(slice(None, -1) if other == axis else slice(None) for other in range(3))
-        second = tuple(slice(1, None) if other == axis else slice(None) for other in range(3))
-        differ = np.where(inside[first] != inside[second], spacing[axis], np.inf)
-        nearest[first] = np.minimum(nearest[first], differ)
-        nearest[second] = np.minimum(nearest[second], differ)
+    nearest = _nearest_other(inside, spacing)
     index = np.argwhere(np.isfinite(nearest))
     return index, nearest[tuple(index.T)]
+
+
+@compiled
+def _nearest_other(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of the nearest face neighbour on the other side (z, y, x), mm; infinite without one."""
+    nearest = np.full(inside.shape, np.inf)
+    nz, ny, nx = inside.shape
+    for i in range(nz):
+        for j in range(ny):
+            for k in range(nx):
+                here = inside[i, j, k]
+                if k + 1 < nx and inside[i, j, k + 1] != here:
+                    nearest[i, j, k] = min(nearest[i, j, k], spacing[2])
+                    nearest[i, j, k + 1] = min(nearest[i, j, k + 1], spacing[2])
+                if j + 1 < ny and inside[i, j + 1, k] != here:
+                    nearest[i, j, k] = min(nearest[i, j, k], spacing[1])
+                    nearest[i, j + 1, k] = min(nearest[i, j + 1, k], spacing[1])
+                if i + 1 < nz and inside[i + 1, j, k] != here:
+                    nearest[i, j, k] = min(nearest[i, j, k], spacing[0])
+                    nearest[i + 1, j, k] = min(nearest[i + 1, j, k], spacing[0])
+    return nearest
+
+
+def _depth(smooth: NDArray[np.float64], inside: NDArray[np.bool_], index: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Distance from the surface in standard deviations (z, y, x), at some voxels (n, 3) and their neighbours."""
+    strides = np.array([inside.shape[1] * inside.shape[2], inside.shape[2], 1])
+    near = np.zeros(inside.shape, dtype=np.bool_)
+    centre, flat = index @ strides, near.ravel()
+    for a in (-1, 0, 1):
+        for b in (-1, 0, 1):
+            for c in (-1, 0, 1):
+                flat[centre + int(np.dot(strides, (a, b, c)))] = True
+    depth = np.where(inside, ndtri(SATURATION), -ndtri(SATURATION))
+    at = np.flatnonzero(near)
+    values = smooth.ravel()[at]
+    told = (values > SATURATION) & (values < 1 - SATURATION)
+    depth.ravel()[at[told]] = -ndtri(values[told])
+    return depth
 
 
 def _derivatives(
