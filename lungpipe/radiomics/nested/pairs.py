@@ -32,7 +32,7 @@ NAMES = (
 EPS = float(np.spacing(1.0))
 _LN2 = float(np.log(2.0))
 #: The second eigenvalue is taken as found when its residual is below this: its error is the residual's square over the gap.
-_RESIDUAL = 3e-7
+_RESIDUAL = 1e-7
 _MOST_STEPS = 200
 
 
@@ -293,10 +293,14 @@ def _second(
     turned = matrix if symmetric else np.ascontiguousarray(matrix.T)
     top, vector, half, image = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     for i in range(len(row)):
-        if row[i]:  # nearly linear in the level, as what is looked for often is, and a little of everything
-            noise = ((1103515245 * number[i] + 12345) % 2147483648) / 1073741824.0 - 1
+        if row[
+            i
+        ]:  # nearly linear in the level, as what is looked for often is, and some of everything, rare levels too
+            mixed = (number[i] * 2654435761) & 0xFFFFFFFF
+            mixed = ((mixed ^ (mixed >> 15)) * 2246822519) & 0xFFFFFFFF
+            noise = (mixed ^ (mixed >> 13)) / 2147483648.0 - 1
             top[held[i]] = np.sqrt(row[i])
-            vector[held[i]] = top[held[i]] * (number[i] - mean) / n_levels + 0.2 * top[held[i]] * noise
+            vector[held[i]] = top[held[i]] * (number[i] - mean) / n_levels + 0.1 * noise
     limit = min(width - 1, basis.shape[0] - 1)
     diagonal, beside = np.zeros(limit), np.zeros(limit + 1)
     value = 0.0

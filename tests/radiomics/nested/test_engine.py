@@ -218,6 +218,19 @@ def test_impossible_values_are_refused_for_the_regions_that_have_them(value, cod
     assert len(good) == 93
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_maximal_correlation_of_many_rare_levels(seed):
+    """With a hundred levels of a few voxels, whose eigenvectors sit on single levels, it is PyRadiomics' to 1e-8."""
+    rng = np.random.default_rng(seed)
+    shape = (9, 10, 9)
+    smooth = ndimage.gaussian_filter(rng.normal(size=shape), 0.8)
+    image = (smooth / smooth.std() * 600 + rng.choice([0, 900], shape, p=[0.97, 0.03])).astype(np.float64)
+    mask = np.linalg.norm(np.indices(shape) - np.array([4, 4.5, 4])[:, None, None, None], axis=0) <= 4.4
+    (found,) = ours(image, mask[None], None, ("glcm",))
+    expected = theirs(image, mask, binWidth=25)["glcm_MCC"]
+    assert found["glcm_MCC"] == pytest.approx(expected, rel=1e-8)
+
+
 def test_what_is_undefined_is_nan():
     """In a flat region nothing stands for 0 divided by 0; what is defined keeps its value."""
     (found,) = ours(np.full((4, 4, 4), 7.0), np.ones((1, 4, 4, 4), np.bool_))
