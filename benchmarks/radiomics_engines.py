@@ -149,9 +149,9 @@ def stages(volume: CTVolume, regions: Sequence[Mask]) -> None:
     profile = cProfile.Profile()
     profile.runcall(ours, volume, regions, GRID)
     timed = pstats.Stats(profile)
-    total = timed.total_tt  # type: ignore[attr-defined]
+    total = timed.total_tt
     spent = dict.fromkeys(STAGES, 0.0)
-    for (file, _, function), entry in timed.stats.items():  # type: ignore[attr-defined]
+    for (file, _, function), entry in timed.stats.items():
         for stage, places in STAGES.items():
             if any(file.endswith(where) and function == name for where, name in places):
                 spent[stage] += entry[3]

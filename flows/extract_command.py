@@ -58,6 +58,8 @@ def extract(
 
     Example: lungpipe extract ct.nii.gz nodule.nii.gz --filters original,wavelet,log --out features.csv
     """
+    if out.is_dir() or (out.parent.exists() and not out.parent.is_dir()):
+        raise DatasetError(f"--out {out}: expected the name of a file to write in a folder")
     _check_together(settings=settings, profile=profile, filters=filters)
     if profile is not None:
         if extractor is not None:

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     F = TypeVar("F", bound=Callable[..., object])
 else:
     F = TypeVar("F")
 
 
+def strided(shape: Sequence[int], dtype: type[np.generic]) -> NDArray[Any]:
+    """Make an array whose views along any axis numba takes for one and the same type.
+
+    numba compiles a function anew for rows in C's order, in Fortran's, and in neither. Which a view of an array is depends on
+    its sides of one voxel, so that a region of one slice would make a worker compile. This array is in neither order, unless it
+    is a single line.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    dtype : type
+    """
+    return np.empty([n + 1 for n in shape], dtype=dtype)[tuple(slice(0, n) for n in shape)]
+
+
 def compiled(function: F) -> F:
     """Compile a function to machine code.
 
     The code is kept beside the module, or in the user's cache folder where that cannot be written, so a worker reads it and
-    compiles nothing; where neither can be (``NUMBA_CACHE_DIR`` names another), each process compiles for itself. Arithmetic is IEEE's own, in the order written: no fast-math, no threads, so the same bits come out on
-    one machine whatever runs beside it. Division by zero gives infinity or NaN, as in NumPy.
+    compiles nothing; where neither can be (``NUMBA_CACHE_DIR`` names another), each process compiles for itself. Arithmetic is
+    IEEE's own, in the order written: no fast-math, no threads, so the same bits come out on one machine whatever runs beside it.
+    Division by zero gives infinity or NaN, as in NumPy.
 
     Parameters
     ----------

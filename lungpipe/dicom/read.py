@@ -213,7 +213,7 @@ def read_image(path: Path) -> tuple[NDArray[np.generic], Geometry]:
     Raises
     ------
     DatasetError
-        If the path is missing or is not one 3-D image.
+        If the path is missing or is not one 3-D image of one value a voxel.
     """
     from lungpipe.dicom.index import index_series
 
@@ -236,6 +236,8 @@ def read_image(path: Path) -> tuple[NDArray[np.generic], Geometry]:
         raise DatasetError(f"{path} is damaged or truncated; copy it again from its source")
     if image.GetDimension() != 3:
         raise DatasetError(f"{path} has {image.GetDimension()} dimensions; expected a 3-D image")
+    if (n_values := image.GetNumberOfComponentsPerPixel()) != 1:
+        raise DatasetError(f"{path} has {n_values} values a voxel (colours or vectors); expected one")
     return sitk.GetArrayFromImage(image), geometry_of(image)
 
 

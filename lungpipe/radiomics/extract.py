@@ -21,6 +21,7 @@ from lungpipe.geometry import Geometry
 from lungpipe.radiomics.classes import enabled
 from lungpipe.radiomics.groups import region_groups
 from lungpipe.radiomics.nested.levels import bin_edges
+from lungpipe.radiomics.nested.offsets import check_directions
 from lungpipe.radiomics.shapes import shapes_of
 from lungpipe.radiomics.undefined import Features, codes_of, without_conventions
 
@@ -98,9 +99,17 @@ def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features 
             if refusal := refused(image_name, samples):
                 found[row] = refusal
                 continue
-            levels = np.unique(np.digitize(samples, bin_edges(samples, texture)))
-            image, mask = pair_of_images(crop, inside, group.spacing_mm)
-            made = extractor.computeFeatures(image, mask, image_name, **words)
+            try:
+                levels = np.unique(np.digitize(samples, bin_edges(samples, texture)))
+                check_directions(inside.shape, texture, extractor.enabledFeatures)
+                image, mask = pair_of_images(crop, inside, group.spacing_mm)
+                made = extractor.computeFeatures(image, mask, image_name, **words)
+            except FeatureError as error:
+                found[row] = FeatureError(error.code, f"image {image_name}: {error.message}")
+                continue
+            except (RuntimeError, IndexError, ValueError) as error:  # its C code refuses this region
+                found[row] = FeatureError("pyradiomics_failed", f"image {image_name}: PyRadiomics says {error}")
+                continue
             values_of = {name.removeprefix(f"{image_name}_"): float(value) for name, value in made.items()}
             defined = without_conventions(values_of, len(levels), constant=bool(np.ptp(samples) == 0))
             so_far.update({f"{image_name}_{name}": value for name, value in defined.items()})

@@ -48,12 +48,16 @@ def parameters_from(
     asked = list(dict.fromkeys(image_type(name) for name in filters))
     texture_keys = [field.name for field in fields(TextureSettings)]
     of_ibsi: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
     of_filters: dict[str, Any] = {}
     overrides: list[tuple[str, TextureSettings]] = []
     for name, table in tables.items():
         kind, where = image_type(name), f"features.filter_parameters.{name}"
         if kind not in asked:
             raise DatasetError(f"{where}: {kind!r} is not among features.filters")
+        if kind in seen:
+            raise DatasetError(f"{where}: {kind!r} has a table already, under another spelling; join the two")
+        seen.add(kind)
         own = PARAMETERS_OF.get(kind, {})
         of_texture = {}
         for key, value in table.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lungpipe.errors import DatasetError, FeatureError
+from lungpipe.errors import DatasetError, FeatureError, GeometryError
 from lungpipe.radiomics.filters import filtered, support_of
 from lungpipe.radiomics.lattice import lattice_for, resample_mask, whole_lattice
 from lungpipe.radiomics.whole import Whole, cropped_image, normalised, spacing_for, whole_image
@@ -91,6 +91,11 @@ def region_groups(
     dict
         By the region's index, why it is in no group: ``empty_region``, ``region_too_small``, ``region_is_a_line``,
         ``resegmented_away``, ``unequal_voxel_sides``.
+
+    Raises
+    ------
+    GeometryError
+        If a region is on another grid than the volume.
     """
     if settings.normalise is not None:
         volume = normalised(volume, settings.normalise)
@@ -99,6 +104,8 @@ def region_groups(
     members: dict[Triple, list[_Placed]] = {}
     groups: list[RegionGroup] = []
     for index, region in enumerate(regions):
+        if region.frame != volume.frame and (told := volume.frame.mismatch(region.frame)):
+            raise GeometryError(f"region {index} is not on the volume's grid: {told}")
         try:
             if not region.n_voxels:
                 raise FeatureError("empty_region", "the region holds no voxel")  # noqa: TRY301  recorded like the others

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lungpipe.errors import DatasetError, GeometryError
-from lungpipe.radiomics.ibsi2.names import FILTERS, SPACING, image_filters
+from lungpipe.radiomics.ibsi2.names import SPACING, image_filters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,11 @@ class IbsiFilter:
     def __post_init__(self) -> None:
         if any(key == SPACING for key, _ in self.parameters):
             raise DatasetError(f"{self.name}: the voxel sides are features.spacing_mm")
-        self.images((1.0, 1.0, 1.0))
+        names = [name for name, _, _ in self.images((1.0, 1.0, 1.0))]
+        if len(set(names)) < len(names):
+            raise DatasetError(
+                f"{self.name}: two of its images are the same ({', '.join(names)}); name each value once"
+            )
 
     @classmethod
     def of(cls, name: str, parameters: Mapping[str, Any]) -> IbsiFilter:
@@ -85,8 +89,3 @@ class IbsiFilter:
 def is_ibsi(name: str) -> bool:
     """Whether an image type or image is one of IBSI-2's."""
     return name.startswith(PREFIX)
-
-
-def ibsi_type(name: str) -> str | None:
-    """The image type of that name among IBSI-2's, or None."""
-    return name if name in FILTERS else None

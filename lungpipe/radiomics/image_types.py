@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -29,6 +30,9 @@ IMAGE_TYPES: Mapping[str, str] = {
 }
 #: Image types whose values depend on the greatest absolute value of the whole image.
 SCALED_BY_PEAK = frozenset({"square", "squareroot", "logarithm", "exponential"})
+
+#: Levels of a wavelet beyond which it reaches further than a chest, and divisions of a sphere beyond which it has 10^5 points.
+MOST_LEVELS, MOST_SUBDIVISIONS = 9, 6
 
 LbpMethod = Literal["default", "ror", "uniform", "var"]
 
@@ -81,7 +85,7 @@ class FilterParameters:
     lbp_3d_subdivision: int = 1
 
     def __post_init__(self) -> None:
-        if not self.sigma_mm or not all(sigma > 0 for sigma in self.sigma_mm):
+        if not self.sigma_mm or not all(0 < sigma < math.inf for sigma in self.sigma_mm):
             raise DatasetError(f"log: sigma_mm must be positive lengths in mm, found {list(self.sigma_mm)}")
         if len(set(self.sigma_mm)) < len(self.sigma_mm):
             raise DatasetError(f"log: sigma_mm holds a length twice: {list(self.sigma_mm)}")
@@ -95,8 +99,12 @@ class FilterParameters:
             if (found := getattr(self, name)) < bound:
                 raise DatasetError(f"{name} must be at least {bound}, found {found}")
         for name in ("lbp_2d_radius", "lbp_3d_radius"):
-            if not (radius := getattr(self, name)) > 0:
-                raise DatasetError(f"{name} must be positive, found {radius}")
+            if not 0 < (radius := getattr(self, name)) < math.inf:
+                raise DatasetError(f"{name} must be positive and finite, found {radius}")
+        most = {"level": MOST_LEVELS, "start_level": MOST_LEVELS, "lbp_3d_subdivision": MOST_SUBDIVISIONS}
+        for name, bound in most.items():
+            if (found := getattr(self, name)) > bound:
+                raise DatasetError(f"{name} must be at most {bound}, found {found}")
         if self.lbp_2d_method not in get_args(LbpMethod):
             raise DatasetError(
                 f"lbp_2d_method must be one of {', '.join(get_args(LbpMethod))}; found {self.lbp_2d_method!r}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungpipe.compiled import compiled
+from lungpipe.compiled import compiled, strided
 from lungpipe.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ def laplacian_of_gaussian(
             "image_too_thin",
             f"the Laplacian of a Gaussian needs {LEAST_VOXELS} voxels along every axis; the image has {values.shape} (z, y, x)",
         )
+    loose = strided(values.shape, np.float32)
+    loose[:] = values
     total = np.zeros([part.stop - part.start for part in window], dtype=np.float32)
     for axis in (2, 1, 0):  # ITK's first axis is x, and sums of floats depend on their order
         found = _along(
-            values, axis, window[axis], _coefficients(sigma_mm / spacing_mm[axis], second=True, scale=sigma_mm**2)
+            loose, axis, window[axis], _coefficients(sigma_mm / spacing_mm[axis], second=True, scale=sigma_mm**2)
         )
         for other in (2, 1, 0):
             if other != axis:
@@ -82,7 +84,7 @@ def _along(
     values: NDArray[np.float32], axis: int, part: slice, coefficients: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Filter along one axis and keep a part of it."""
-    out = np.empty([part.stop - part.start if a == axis else n for a, n in enumerate(values.shape)], dtype=np.float32)
+    out = strided([part.stop - part.start if a == axis else n for a, n in enumerate(values.shape)], np.float32)
     # Views whose first axis is the lines' own: strides do the turning.
     _recurse(np.moveaxis(values, axis, 0), np.moveaxis(out, axis, 0), part.start, coefficients)
     return out

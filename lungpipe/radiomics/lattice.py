@@ -159,7 +159,7 @@ def _beyond_image(lattice: Lattice, axis: int) -> NDArray[np.bool_]:
     """
     places, n = lattice.places[axis], lattice.frame.shape[axis]
     at_face = np.minimum(np.abs(places + 0.5), np.abs(places - (n - 0.5))) < _AT_FACE
-    if not at_face.any() or not np.all(np.isin(lattice.frame.matrix, (-1.0, 0.0, 1.0))):
+    if not at_face.any() or _is_oblique(lattice.frame):
         return np.asarray((places < -0.5) | (places >= n - 0.5))
     whole = replace(lattice, start=(0, 0, 0), stop=whole_shape(lattice.frame, lattice.spacing_mm))
     return np.asarray(_nearest_along(whole, axis)[lattice.start[axis] : lattice.stop[axis]] < 0)
@@ -176,6 +176,10 @@ def resample_mask(mask: Mask, lattice: Lattice, within: Lattice | None = None) -
         A box round it of which the values are to be a part. Where a lattice point lies half way between two voxels, ITK's
         rounding decides, and it depends on where the box begins.
     """
+    if within is None and _is_oblique(lattice.frame):
+        whole = to_sitk(mask.within((0, 0, 0), lattice.frame.shape).voxels.astype(np.uint8), lattice.frame)
+        resampled = _resample(whole, lattice.shape, lattice, lattice.origin_mm, sitk.sitkNearestNeighbor)
+        return np.asarray(sitk.GetArrayFromImage(resampled) == 1)
     inside = np.ones(lattice.shape, dtype=np.bool_)
     picks = []
     for axis, found in enumerate(nearest_voxels(within or lattice)):
@@ -196,10 +200,14 @@ def nearest_voxels(lattice: Lattice) -> list[NDArray[np.int64]]:
     arithmetic is the same, so ITK is asked, with a ramp along each axis of the full image's grid. On an oblique grid
     the axes do not separate in ITK's arithmetic; a tie then goes to the higher index.
     """
-    if not np.all(np.isin(lattice.frame.matrix, (-1.0, 0.0, 1.0))):
+    if _is_oblique(lattice.frame):
         found = [np.floor(np.round(u, 9) + 0.5).astype(np.int64) for u in lattice.places]
         return [np.where(k < n, k, -1) for k, n in zip(found, lattice.frame.shape, strict=True)]
     return [_nearest_along(lattice, axis) for axis in range(3)]
+
+
+def _is_oblique(frame: Geometry) -> bool:
+    return not np.all(np.isin(frame.matrix, (-1.0, 0.0, 1.0)))
 
 
 def _axes(lattice: Lattice) -> list[tuple[int, float, float]]:

@@ -115,12 +115,14 @@ def read_pair(
     DatasetError
         If a file cannot be read, the grids differ, the region is not in the mask, or the mask is of other images.
     """
+    if label == 0:
+        raise DatasetError(f"{mask}: label 0 is what lies outside every region; give the region's own value")
     hu, geometry = read_image(image)
     try:
         is_image = mask_kind(mask) == "image"
         if label is None and is_image:
             label = 1 if asked is None else asked.label
-        series_uid, sop_uids = _uids(image) if image.is_dir() and not is_image else ("", ())
+        series_uid, sop_uids = _uids(image) if _is_series(image) and not is_image else ("", ())
         region = read_mask_file(mask, geometry, roi=roi, label=label, series_uid=series_uid, sop_uids=sop_uids)
     except AnnotationError as error:
         if error.code != "mask_grid_differs" or asked is None or label is None:
@@ -174,7 +176,12 @@ def _within(tolerance: float, one: Geometry, other: Geometry) -> bool:
     return bool(np.all(lengths <= length_mm) and np.all(turned <= tolerance))
 
 
+def _is_series(image: Path) -> bool:
+    """Whether an image is a DICOM series, in a folder or an archive."""
+    return image.is_dir() or image.suffix.lower() == ".zip"
+
+
 def _uids(folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Series and SOP instance UIDs of the one series in a folder."""
+    """Series and SOP instance UIDs of the one series in a folder or an archive."""
     series = next(one for one in index_series(folder).series if one.geometry is not None)
     return series.series_uid, series.sop_uids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -93,7 +94,9 @@ class RadiomicsSettings:
 
     def __post_init__(self) -> None:
         self._take_bin_width()
-        if self.spacing_mm is not None and not (len(self.spacing_mm) == 3 and all(s >= 0 for s in self.spacing_mm)):
+        if self.spacing_mm is not None and not (
+            len(self.spacing_mm) == 3 and all(0 <= s < math.inf for s in self.spacing_mm)
+        ):
             raise DatasetError(
                 f"features.spacing_mm must be three lengths (x, y, z), or 0 for the image's own, found {self.spacing_mm}"
             )
@@ -133,8 +136,8 @@ class RadiomicsSettings:
 
     def _take_bin_width(self) -> None:
         """Hand the bin width to the texture settings, which must not have another of their own."""
-        if not self.bin_width_hu > 0:
-            raise DatasetError(f"features.bin_width_hu must be positive, found {self.bin_width_hu}")
+        if not 0 < self.bin_width_hu < math.inf:
+            raise DatasetError(f"features.bin_width_hu must be positive and finite, found {self.bin_width_hu}")
         own = self.texture.bin_width
         if own not in {TextureSettings().bin_width, self.bin_width_hu}:
             raise DatasetError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungpipe.compiled import compiled
+from lungpipe.compiled import compiled, strided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,13 +41,14 @@ def interpolate(values: NDArray[np.float64], places: Sequence[NDArray[np.float64
     -------
     ndarray, shape (len(places[0]), len(places[1]), len(places[2]))
     """
-    found = np.array(values, dtype=np.float64, order="C")
+    found = strided(values.shape, np.float64)
+    found[:] = values
     for axis in range(3):  # an axis at a time, so that the next one has only the planes that are wanted
         lines = np.moveaxis(found, axis, 0)
         if len(lines) > 1:
             _coefficients(lines)
         index, weight = _weights(places[axis], len(lines))
-        out = np.empty([len(index) if other == axis else n for other, n in enumerate(found.shape)])
+        out = strided([len(index) if other == axis else n for other, n in enumerate(found.shape)], np.float64)
         _combine(lines, index, weight, np.moveaxis(out, axis, 0))
         found = out
     return found

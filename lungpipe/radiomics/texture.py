@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,8 +59,13 @@ class TextureSettings:
     voxel_array_shift: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.bin_width > 0:
-            raise DatasetError(f"features.bin_width_hu must be positive, found {self.bin_width}")
+        # A whole number would keep bins in the image's own whole-number type, which overflows for small ones.
+        object.__setattr__(self, "bin_width", float(self.bin_width))
+        if not 0 < self.bin_width < math.inf:
+            raise DatasetError(f"features.bin_width_hu must be positive and finite, found {self.bin_width}")
+        for name, value in (("features.bin_origin_hu", self.bin_origin), ("voxel_array_shift", self.voxel_array_shift)):
+            if value is not None and not math.isfinite(value):
+                raise DatasetError(f"{name} must be finite, found {value}")
         if self.bin_count is not None and self.bin_count < 1:
             raise DatasetError(f"the number of bins must be at least 1, found {self.bin_count}")
         if self.bin_count is not None and self.bin_origin is not None:
@@ -68,5 +74,5 @@ class TextureSettings:
             raise DatasetError(f"distances must be whole voxels from 1, found {list(self.distances)}")
         if self.force_2d_axis not in {0, 1, 2}:
             raise DatasetError(f"the axis of force2D must be 0, 1 or 2, found {self.force_2d_axis}")
-        if self.gldm_a < 0:
-            raise DatasetError(f"gldm_a must not be negative, found {self.gldm_a}")
+        if not 0 <= self.gldm_a < math.inf:
+            raise DatasetError(f"gldm_a must be finite and not negative, found {self.gldm_a}")

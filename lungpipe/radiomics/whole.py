@@ -96,7 +96,7 @@ def whole_image(volume: CTVolume, spacing_mm: Triple, settings: RadiomicsSetting
         key = (spacing_mm, settings.interpolation, settings.interpolator)
         if key not in known:
             slabs = ((z, min(z + _SLAB, shape[0])) for z in range(0, shape[0], _SLAB))
-            known[key] = max(_peak_of(read((a, 0, 0), (b, shape[1], shape[2]))) for a, b in slabs)
+            known[key] = float(np.max([_peak_of(read((a, 0, 0), (b, shape[1], shape[2]))) for a, b in slabs]))
         return float(known[key])
 
     return Whole(shape, spacing_mm, read, peak)
@@ -146,4 +146,4 @@ def grown(box: Box, margin: IndexTriple, shape: IndexTriple, periodic: bool = Fa
 
 
 def _peak_of(values: NDArray[Any]) -> float:
-    return max(abs(float(values.min())), abs(float(values.max())))
+    return float(np.max(np.abs([float(values.min()), float(values.max())])))  # not a number, if a value is none

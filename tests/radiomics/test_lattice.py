@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyradiomics_oracle import EVERYTHING, textured
 from radiomics import imageoperations
@@ -85,6 +85,31 @@ def test_nested_regions_stay_nested_on_the_whole_grid():
         found[tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))] = resample_mask(mask, box, whole)
         assert held is None or not np.any(held & ~found)
         held = found
+
+
+def tilted(shape, spacing_mm, degrees):
+    """A grid whose slices are tilted about x."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return Geometry(shape, spacing_mm, (-12.0, 7.0, -90.0), (1.0, 0.0, 0.0, 0.0, c, -s, 0.0, s, c))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    degrees=st.sampled_from([3.0, 12.5, 30.0, 77.0]),
+    low=st.tuples(*[st.integers(3, 14)] * 3),
+    sides=st.tuples(*[st.integers(3, 14)] * 3),
+    spacing_mm=st.sampled_from([(1.25, 0.75, 0.75), (2.5, 0.5, 0.5), (1.2345, 0.7171, 0.7171)]),
+)
+def test_masks_on_tilted_grids_are_those_of_pyradiomics(degrees, low, sides, spacing_mm):
+    """Half-way planes of tilted slices go to the side that ITK takes on PyRadiomics' default crop."""
+    frame = tilted((32, 40, 40), spacing_mm, degrees)
+    voxels = np.zeros(frame.shape, np.bool_)
+    voxels[tuple(slice(a, a + n) for a, n in zip(low, sides, strict=True))] = True
+    mask = Mask(voxels, frame)
+    volume = CTVolume(np.zeros(frame.shape, np.int16), frame)
+    _, expected = resampled(volume, mask, (1.0, 1.0, 1.0), pad=5)
+    found = resample_mask(mask, lattice_for(frame, mask.bounds, (1.0, 1.0, 1.0), pad=5))
+    assert np.array_equal(found, expected > 0)
 
 
 boxes = st.tuples(st.integers(0, 20), st.integers(1, 20)).map(lambda a: (a[0], a[0] + a[1]))

@@ -1,4 +1,6 @@
 import csv
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -65,6 +67,12 @@ def test_wrong_pairs_are_refused(pair, tmp_path, ct):
     sitk.WriteImage(shifted, str(tmp_path / "shifted.nrrd"))
     with pytest.raises(DatasetError, match="mm apart"):
         extract_pair(image, tmp_path / "shifted.nrrd", 1, RadiomicsSettings())
+    with pytest.raises(DatasetError, match="label 0 is what lies outside"):
+        extract_pair(image, mask, 0, RadiomicsSettings())
+    colours = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
+    sitk.WriteImage(colours, str(tmp_path / "colours.nrrd"))
+    with pytest.raises(DatasetError, match="3 values a voxel"):
+        extract_pair(tmp_path / "colours.nrrd", mask, 3, RadiomicsSettings())
     (tmp_path / "bad.yaml").write_text("nonsense: [")
     with pytest.raises(DatasetError, match="parameter file"):
         extract_with_parameter_file(image, mask, 3, tmp_path / "bad.yaml")
@@ -93,8 +101,11 @@ def test_mask_from_dicom_seg(ct, dicom_writer, tmp_path):
         assert extract_pair(tmp_path / "one", masks["one"], label, RadiomicsSettings(), count, roi=roi) == expected
     with pytest.raises(DatasetError, match="no such segment"):
         extract_pair(tmp_path / "one", masks["one"], 2, RadiomicsSettings())
-    with pytest.raises(DatasetError, match="refers to other images"):
-        extract_pair(tmp_path / "one", masks["two"], None, RadiomicsSettings())
+    zipped = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", tmp_path / "one"))
+    assert extract_pair(zipped, masks["one"], None, RadiomicsSettings(), count) == expected
+    for image in (tmp_path / "one", zipped):
+        with pytest.raises(DatasetError, match="refers to other images"):
+            extract_pair(image, masks["two"], None, RadiomicsSettings())
 
 
 def _add_frame_of_reference(dataset, _k):

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from scipy import ndimage
 
 from lungpipe.errors import FeatureError
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.classes import enabled
 from lungpipe.radiomics.groups import region_groups
 from lungpipe.radiomics.nested.engine import Texture
+from lungpipe.radiomics.nested.offsets import check_directions
 from lungpipe.radiomics.shapes import shapes_of
 from lungpipe.radiomics.undefined import Features, codes_of
 from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from lungpipe.radiomics.groups import RegionGroup
     from lungpipe.radiomics.nested.engine import Found
@@ -31,7 +33,7 @@ class Nested:
     """Plug-in ``nested``: every feature of PyRadiomics, by its definitions (van Griethuysen et al. 2017)."""
 
     name: ClassVar[str] = "nested"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def __call__(
         self, volume: CTVolume, regions: Sequence[Mask], settings: RadiomicsSettings
@@ -55,7 +57,9 @@ class Nested:
         inside[8:12, 8:16, 10:18] = True
         around = np.zeros(frame.shape, dtype=np.bool_)
         around[6:14, 6:18, 8:20] = True
-        self(CTVolume(hu, frame), [Mask(inside, frame), Mask(around, frame)], settings)
+        # None of what may refuse a region of so few voxels.
+        own = replace(settings, min_voxels=None, min_dimensions=1, resegment=None)
+        self(CTVolume(hu, frame), [Mask(inside, frame), Mask(around, frame)], own)
 
 
 def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features | FeatureError]:
@@ -70,6 +74,7 @@ def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features 
         texture = settings.texture_of(image_name)
         if texture not in prepared:
             prepared[texture] = Texture.of(group.masks, group.spacing_mm, texture, of_image)
+            _without_directions(group, texture, of_image, features)
         for row, found in enumerate(prepared[texture].features(values)):
             so_far = features[row]
             if isinstance(so_far, FeatureError):
@@ -87,6 +92,18 @@ def _of_group(group: RegionGroup, settings: RadiomicsSettings) -> list[Features 
         if not isinstance(done, FeatureError):
             done.codes = codes_of(done, int(np.count_nonzero(mask)), bins[row])
     return features
+
+
+def _without_directions(
+    group: RegionGroup, texture: TextureSettings, classes: Collection[str], features: list[Features | FeatureError]
+) -> None:
+    """Put errors for regions in whose box no neighbour fits."""
+    for row, mask in enumerate(group.masks):
+        box = ndimage.find_objects(mask.astype(np.int8))[0]
+        try:
+            check_directions(tuple(part.stop - part.start for part in box), texture, classes)
+        except FeatureError as error:
+            features[row] = error if not isinstance(features[row], FeatureError) else features[row]
 
 
 def _named(image_name: str, found: Found, of_image: Mapping[str, Sequence[str]]) -> dict[str, float]:

@@ -74,6 +74,7 @@ def levels_of(values: NDArray[Any], chain: Chain, settings: TextureSettings) -> 
     n_regions = len(chain.members)
     if settings.bin_count is not None and n_regions > 1:
         return None
+    _check_span(values, settings)
     numbers = np.empty(len(values), dtype=np.int64)
     shift = np.zeros(n_regions, dtype=np.int64)
     exact = values.astype(np.float64)
@@ -92,12 +93,8 @@ def levels_of(values: NDArray[Any], chain: Chain, settings: TextureSettings) -> 
                 _digitise(exact[held], own, again)
                 if not np.array_equal(again, numbers[held] - shift[region]):
                     return None
-    if (found := int(numbers.max() - numbers.min()) + 1) > MOST_LEVELS:
-        raise FeatureError(
-            "too_many_grey_levels",
-            f"{found} bins between the least and the greatest value of the region, {MOST_LEVELS} at most: widen the bins",
-        )
     least = int(numbers.min())
+    found = int(numbers.max()) - least + 1
     occurs = np.zeros((n_regions, found), dtype=np.bool_)
     _mark(numbers - least, chain.own, occurs)
     columns = np.flatnonzero(occurs[-1])
@@ -117,7 +114,13 @@ def bin_edges(values: NDArray[Any], settings: TextureSettings) -> NDArray[np.flo
     values : ndarray, shape (n,)
         In the type of the image, whose rounding PyRadiomics' edges have.
     settings : TextureSettings
+
+    Raises
+    ------
+    FeatureError
+        If there are too many levels.
     """
+    _check_span(values, settings)
     if settings.bin_count is not None:
         edges = np.histogram(values, settings.bin_count)[1]
         edges[-1] += 1
@@ -128,6 +131,30 @@ def bin_edges(values: NDArray[Any], settings: TextureSettings) -> NDArray[np.flo
     if len(edges) == 1:
         return np.array([edges[0] - 0.5, edges[0] + 0.5], dtype=np.float64)
     return edges.astype(np.float64)
+
+
+def _check_span(values: NDArray[Any], settings: TextureSettings) -> None:
+    """Refuse what has too many levels, or values so large that their type cannot tell neighbouring bins apart."""
+    least, greatest = float(values.min()), float(values.max())
+    if settings.bin_count is not None:
+        found = float(settings.bin_count)
+    elif settings.bin_origin is not None:
+        found = (greatest - settings.bin_origin) / settings.bin_width
+    else:
+        found = (greatest - least) / settings.bin_width
+    if found > MOST_LEVELS:
+        raise FeatureError(
+            "too_many_grey_levels",
+            f"{found:.0f} bins between the least and the greatest value of the region, {MOST_LEVELS} at most: widen the bins",
+        )
+    largest = max(abs(least), abs(greatest))
+    apart = float(np.spacing(values.dtype.type(largest))) if values.dtype.kind == "f" else 0.0
+    if settings.bin_count is None and apart > settings.bin_width:
+        raise FeatureError(
+            "values_too_large",
+            f"values of the region reach {largest:.3g}, where numbers of type {values.dtype} are {apart:.3g} apart: bins of "
+            f"{settings.bin_width:g} cannot be told from each other",
+        )
 
 
 @compiled

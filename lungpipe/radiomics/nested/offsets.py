@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lungpipe.errors import FeatureError
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from lungpipe.geometry import Triple
@@ -33,6 +37,32 @@ def half_of_neighbours(distances: tuple[int, ...], settings: TextureSettings) ->
         and not (settings.force_2d and step[settings.force_2d_axis])
     ]
     return np.array(steps, dtype=np.int64).reshape(-1, 3)
+
+
+def check_directions(shape: tuple[int, ...], settings: TextureSettings, classes: Collection[str]) -> None:
+    """Refuse a region in whose box no step to a neighbour fits, as PyRadiomics does.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the region's bounding box along (z, y, x).
+    settings : TextureSettings
+    classes : collection of str
+        Feature classes that are asked for; those that look for neighbours count.
+
+    Raises
+    ------
+    FeatureError
+    """
+    far = {"glcm", "gldm", "ngtdm"} & set(classes)
+    near = {"glrlm", "glszm"} & set(classes)
+    for wanted, distances in ((far, settings.distances), (near, (1,))):
+        if wanted and not np.any(np.all(np.abs(half_of_neighbours(distances, settings)) < shape, axis=1)):
+            raise FeatureError(
+                "no_direction",
+                f"no neighbour at a distance of {', '.join(map(str, distances))} voxels fits in the region's box of {tuple(shape)} "
+                f"voxels (z, y, x), so {', '.join(sorted(wanted))} have nothing to count",
+            )
 
 
 def pair_weights(offsets: NDArray[np.int64], spacing_mm: Triple, norm: Norm) -> NDArray[np.float64]:

@@ -234,7 +234,8 @@ def _features(
     spread = 0.0
     for k in range(n_levels):
         spread += difference_of[k] * (k - average) ** 2
-    deviations = np.sqrt(variance_row) * np.sqrt(variance_col)
+    # Of one level the variance is 0, whatever rounding leaves of it.
+    deviations = np.sqrt(variance_row) * np.sqrt(variance_col) if n_row > 1 and n_col > 1 else 0.0
     found[0], found[1] = product, mean_row
     found[2], found[3], found[4], found[5] = prominence, shade, tendency, contrast
     found[6] = covariance / (deviations + EPS) if deviations else 1.0
@@ -295,9 +296,8 @@ def _second(
     turned = matrix if symmetric else np.ascontiguousarray(matrix.T)
     top, vector, half, image = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     for i in range(len(row)):
-        if row[
-            i
-        ]:  # nearly linear in the level, as what is looked for often is, and some of everything, rare levels too
+        if row[i]:
+            # Nearly linear in the level, as what is looked for often is, and some of everything, rare levels too.
             mixed = (number[i] * 2654435761) & 0xFFFFFFFF
             mixed = ((mixed ^ (mixed >> 15)) * 2246822519) & 0xFFFFFFFF
             noise = (mixed ^ (mixed >> 13)) / 2147483648.0 - 1
