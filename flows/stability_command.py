@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,8 +129,11 @@ def _perturbed(
     from lungpipe.store.volumes import read_volume
     from tasks.progress import progress
 
-    features = FeaturesSection(**json.loads(place.read("run.json"))["recipe"]["features"])
+    recipe = json.loads(place.read("run.json"))["recipe"]
+    features = FeaturesSection(**recipe["features"])
     extractor, settings = plugins.find("extractors", features.extractor)(), features.settings()
+    if recipe["segment"]["preset"] == "pins":  # its cuboids and whole HU, as in the run
+        spec, settings = replace(spec, metric="cuboid"), replace(settings, interpolation="int16")
     name = segmenter or str(nodules["segmenter"].iloc[0])
     chosen = nodules[nodules["segmenter"] == name].sort_values(list(IDENTITY))
     if not len(chosen):

@@ -7,6 +7,7 @@ import pytest
 
 from flows import cli
 from flows.config import FeaturesSection
+from lungpipe.radiomics.perturbed_features import perturbed_features
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def workspace(finished):
     """A finished run with the recipe in its record, as the flow writes it."""
     place, _ = finished
     record = json.loads((place / "run.json").read_text())
-    record["recipe"] = {"features": FeaturesSection().model_dump(mode="json")}
+    record["recipe"] = {"features": FeaturesSection().model_dump(mode="json"), "segment": {"preset": "default"}}
     (place / "run.json").write_text(json.dumps(record))
     return place
 
@@ -41,6 +42,34 @@ def test_copies_of_nodules_end_as_a_table(monkeypatch, capsys, tmp_path, workspa
     assert run(monkeypatch, *words, "--json") == 0
     assert out.read_bytes() == first
     assert json.loads(capsys.readouterr().out.rsplit("}", 1)[0] + "}")["n_nodules"] == 3
+
+
+def test_copies_of_the_published_tools_regions(monkeypatch, tmp_path, workspace):
+    """Under preset = "pins" copies have the run's cuboids and whole HU."""
+    record = json.loads((workspace / "run.json").read_text())
+    record["recipe"]["segment"]["preset"] = "pins"
+    (workspace / "run.json").write_text(json.dumps(record))
+    asked = []
+
+    def watched(*words):
+        asked.append((words[3], words[6]))
+        return perturbed_features(*words)
+
+    monkeypatch.setattr("lungpipe.radiomics.perturbed_features.perturbed_features", watched)
+    words = (
+        "--nodules",
+        2,
+        "--perturbations",
+        "noise",
+        "--region",
+        "grown",
+        "--radius-mm",
+        2,
+        "--out",
+        tmp_path / "s.csv",
+    )
+    assert run(monkeypatch, workspace, *words) == 0
+    assert {(spec.metric, settings.interpolation) for spec, settings in asked} == {("cuboid", "int16")}
 
 
 def test_masks_of_segmenters_are_compared(monkeypatch, tmp_path, workspace):
