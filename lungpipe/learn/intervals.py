@@ -95,7 +95,7 @@ def simultaneous_interval(
     DatasetError
         If the lengths differ, or no configuration has both classes.
     """
-    y, patients = _labels(labels), np.asarray(groups)
+    y, patients = binary_labels(labels), np.asarray(groups)
     family: list[PatientComponents | None] = []
     for configuration in scores:  # type: ignore[union-attr]  # a scalar is refused by the length check below
         table = np.atleast_2d(np.asarray(configuration, dtype=float))
@@ -137,7 +137,7 @@ def patient_components(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) 
     DatasetError
         If only one class is there, the lengths differ or a score is not finite.
     """
-    y, table, patients = _labels(labels), np.atleast_2d(np.asarray(scores, dtype=float)), np.asarray(groups)
+    y, table, patients = binary_labels(labels), np.atleast_2d(np.asarray(scores, dtype=float)), np.asarray(groups)
     if table.shape[1:] != y.shape or patients.shape != y.shape:
         raise DatasetError(
             f"An AUC needs a score and a patient for every label: {len(y)} labels, {table.shape[-1]} scores and "
@@ -169,15 +169,40 @@ def patient_components(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) 
     )
 
 
-def _labels(labels: ArrayLike) -> NDArray[np.int64]:
+def binary_labels(labels: ArrayLike) -> NDArray[np.int64]:
+    """Check that labels are 0 and 1.
+
+    Parameters
+    ----------
+    labels : array_like, shape (n,)
+
+    Returns
+    -------
+    NDArray of int, shape (n,)
+
+    Raises
+    ------
+    DatasetError
+        If they are anything else.
+    """
     values = np.asarray(labels, dtype=float)
     if values.ndim != 1 or not np.isin(values, (0, 1)).all():
         raise DatasetError("Labels must be one column of 0 (benign) and 1 (malignant).")
     return values.astype(np.int64)
 
 
-def _variance(parts: PatientComponents) -> float:
-    """Return Obuchowski's variance of the AUC; NaN with fewer than two patients in a class."""
+def component_variance(parts: PatientComponents) -> float:
+    """Return Obuchowski's variance (1997) of an AUC, or of a difference of two whose components were subtracted.
+
+    Parameters
+    ----------
+    parts : PatientComponents
+
+    Returns
+    -------
+    float
+        NaN with fewer than two patients in a class.
+    """
     if min(parts.patients_malignant, parts.patients_benign) < 2:
         return float("nan")
     both = len(parts.patients)
@@ -193,7 +218,7 @@ def _corrected(patients: int) -> float:
 
 
 def _logit_interval(parts: PatientComponents, critical: float, tail: float) -> AucInterval:
-    variance = _variance(parts)
+    variance = component_variance(parts)
     if np.isnan(variance):
         return AucInterval(parts.auc, 0.0, 1.0, np.nan)
     error = float(np.sqrt(variance))
