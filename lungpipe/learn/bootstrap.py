@@ -115,15 +115,16 @@ def patient_weights(labels: Ints, patients: NDArray[np.generic], draws: int, see
         raise DatasetError(f"draws must be at least 1, not {draws}.")
     names, index = np.unique(patients, return_inverse=True)
     ill = np.bincount(index, labels, len(names)) > 0
-    rng, found, made = np.random.default_rng(seed), 0, 0
+    # Each stratum has its own stream, read draw by draw, so that the size of a parcel changes nothing.
+    streams = np.random.default_rng(seed).spawn(2)
+    found = made = 0
     while found < draws:
         some = max(1, min(draws - found, _AT_ONCE // len(labels)))
         counts = np.zeros((some, len(names)), dtype=np.int64)
-        for row in counts:  # one draw after the other, so that the size of a parcel changes nothing
-            for stratum in (ill, ~ill):
-                size = int(stratum.sum())
-                if size:
-                    row[stratum] = np.bincount(rng.integers(0, size, size), minlength=size)
+        for rng, stratum in zip(streams, (ill, ~ill), strict=True):
+            if size := int(stratum.sum()):
+                drawn = rng.integers(0, size, (some, size)) + size * np.arange(some)[:, None]
+                counts[:, stratum] = np.bincount(drawn.ravel(), minlength=some * size).reshape(some, size)
         weights = counts[:, index]
         usable = (weights[:, labels == 0].sum(axis=1) > 0) & (weights[:, labels == 1].sum(axis=1) > 0)
         found, made = found + int(usable.sum()), made + some

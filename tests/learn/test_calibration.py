@@ -42,7 +42,7 @@ def test_error_by_hand():
     assert expected_calibration_error(y, p, bins=2, kind="equal_count") == pytest.approx(0.3)
     assert expected_calibration_error(y, y) == 0
     assert expected_calibration_error(y, 1 - np.array(y)) == 1
-    assert expected_calibration_error(y, [p, y]) == pytest.approx(0.15)
+    assert expected_calibration_error(y, [p, y], bins=2) == pytest.approx(0.15)
 
 
 def test_error_of_repeats_is_their_mean():
