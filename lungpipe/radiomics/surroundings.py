@@ -74,7 +74,7 @@ class Surroundings:
     """
 
     name: ClassVar[str] = "surroundings"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     ball_radius_mm: float = 20.0
 

@@ -103,6 +103,21 @@ class Isotropic:
             nearest.append(np.clip(index, 0, self.shape[axis] - 1))
         return np.asarray(found[np.ix_(*nearest)])
 
+    def voxels_of(
+        self, frame: Geometry, start: IndexTriple, stop: IndexTriple
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Index, along each axis (z, y, x) of a box of the full image's grid, of the voxel nearest to each cube."""
+        z, y, x = (
+            np.clip(
+                np.rint((self.first_mm[axis] + np.arange(self.shape[axis]) * self.step_mm) / frame.spacing_mm[axis]),
+                start[axis],
+                stop[axis] - 1,
+            ).astype(np.intp)
+            - start[axis]
+            for axis in range(3)
+        )
+        return z, y, x
+
     def place_mm(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
         """Places, mm, shape (n, 3), of fractional indices (z, y, x) of the crop."""
         return np.asarray(index * self.step_mm + np.asarray(self.first_mm))

@@ -12,7 +12,6 @@ from lungpipe.errors import DatasetError, GeometryError, RegionError
 from lungpipe.region.contacts import ContactSettings, count_contacts, near_cubes
 from lungpipe.region.fissure import fissure_voxels
 from lungpipe.region.gaps import (
-    crossings,
     distances_mm,
     gap_mm,
     mask_surface_mm,
@@ -22,6 +21,7 @@ from lungpipe.region.gaps import (
 )
 from lungpipe.region.isotropic import isotropic_crop
 from lungpipe.region.location import hilum_lps_mm, labels_in, pleura_distance_mm, relative_height, side_of
+from lungpipe.region.vessel_gaps import across_slices_mm, vessel_gaps
 from lungpipe.region.vessels import VesselSettings, distance_outside, vessel_voxels
 from lungpipe.volume import Mask, box_around
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lungpipe.volume import CTVolume
 
 #: Raise it when the same masks give other values.
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +182,17 @@ def _in_ball(
     n_ball = int(np.count_nonzero((lung | tree) & ball))
     known = airways is not None
     walls = smooth_crossings(tree)
-    sides = crossings(vessels, crop.hu, settings.vessels.bright_hu, inside)
-    to_nodule = KDTree(points_mm)
-    to_sides = distances_mm(to_nodule, crop.place_mm(sides))
-    to_walls = distances_mm(to_nodule, crop.place_mm(walls))
-    touch_mm = settings.contacts.touch_mm
+    to_walls = distances_mm(KDTree(points_mm), crop.place_mm(walls))
+    touch_mm, bright_hu = settings.contacts.touch_mm, settings.vessels.bright_hu
+    facing_mm = across_slices_mm(volume, nodule, crop, vessels, lung & ball, box, bright_hu)
+    gaps = vessel_gaps(crop, vessels, inside, from_nodule_mm, points_mm, facing_mm, bright_hu, touch_mm)
     by_airways = near_cubes(tree, walls, to_walls, touch_mm + settings.vessels.wall_mm)
-    by_vessels = near_cubes(vessels, sides, to_sides, touch_mm) | (vessels & (from_nodule_mm <= step_mm))
-    touches = bool((vessels & (from_nodule_mm <= step_mm)).any())
     n_airways = count_contacts(tree, from_nodule_mm, by_airways, step_mm, settings.contacts)
     return {
-        "distance_vessel_mm": 0.0 if touches else float(to_sides.min(initial=np.inf)) if len(sides) else float("nan"),
+        "distance_vessel_mm": _or_nan(gaps.distance_mm),
         "distance_fissure_mm": _or_nan(gap_mm(points_mm, crop.place_mm(np.argwhere(fissures).astype(np.float64)))),
         "n_airways": float(n_airways) if known else float("nan"),
-        "n_vessels": float(count_contacts(vessels, from_nodule_mm, by_vessels, step_mm, settings.contacts)),
+        "n_vessels": float(count_contacts(vessels, from_nodule_mm, gaps.near, step_mm, settings.contacts)),
         "airway_volume_fraction": float(lumen.sum()) / n_ball if known and n_ball else float("nan"),
         "vessel_volume_fraction": np.count_nonzero(vessels) / n_ball if n_ball else float("nan"),
     }

@@ -37,14 +37,14 @@ def beyond(axis, place_mm, sign=1):
     return lambda *places: sign * (place_mm - places[axis]) + 0 * sum(places)
 
 
-def share(frame, distance):
+def share(frame, distance, subsamples=SUBSAMPLES):
     """Share of each voxel (z, y, x) inside of something; only voxels near its surface are sampled."""
     spacing = np.asarray(frame.spacing_mm)
     centres = [np.arange(n) * step for n, step in zip(frame.shape, spacing, strict=True)]
     depth = distance(*np.meshgrid(*centres, indexing="ij", sparse=True))
     found = (depth < 0).astype(float)
     edge = np.argwhere(np.abs(depth) <= np.linalg.norm(spacing) / 2)
-    offsets = (np.arange(SUBSAMPLES) - (SUBSAMPLES - 1) / 2) / SUBSAMPLES
+    offsets = (np.arange(subsamples) - (subsamples - 1) / 2) / subsamples
     offsets = np.stack(np.meshgrid(offsets, offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 3)
     places = (edge[:, None, :] + offsets) * spacing
     found[tuple(edge.T)] = (distance(*np.moveaxis(places, -1, 0)) < 0).mean(axis=1)
@@ -54,7 +54,8 @@ def share(frame, distance):
 class Scene:
     """A block of right lung with things in it, and wall where it is told."""
 
-    def __init__(self, spacing_mm, size_mm=(64.0, 64.0, 64.0)):
+    def __init__(self, spacing_mm, size_mm=(64.0, 64.0, 64.0), subsamples=SUBSAMPLES):
+        self.subsamples = subsamples
         shape = tuple(int(np.ceil(length / step)) for length, step in zip(size_mm, spacing_mm, strict=True))
         self.frame = Geometry(shape, spacing_mm, (-120.0, -80.0, -300.0))
         self.hu = np.full(shape, LUNG_HU)
@@ -63,7 +64,7 @@ class Scene:
         self.lumen = np.zeros(shape, bool)
 
     def _paint(self, distance, hu):
-        part = share(self.frame, distance)
+        part = share(self.frame, distance, self.subsamples)
         self.hu += part * (hu - self.hu)
         return part >= 0.5
 
