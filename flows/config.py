@@ -157,6 +157,12 @@ class BenchmarkSection(_Section):
     inner_folds: Annotated[int, Field(ge=2)] = 3
     repeats: Positive = 1
     seed: Annotated[int, Field(ge=0)] = 7
+    design: Literal["cross-validation", "split"] = "cross-validation"
+    max_correlation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    selection: Literal["none", "mrmr", "lasso", "boruta"] = "none"
+    n_features: tuple[Positive, ...] = Field((10, 20), min_length=1)
+    balance: Literal["weights", "none"] = "weights"
+    harmonise: Literal["", "manufacturer", "model", "kernel"] = ""
 
 
 class ReportSection(_Section):

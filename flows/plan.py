@@ -38,6 +38,7 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
         **config.regions.model_dump(),
         extractor=config.features.extractor,
         radiomics=config.features.settings(),
+        with_controls=config.benchmark is not None,
     )
     outside: dict[str, Any] = {"regions.lung": settings.outside_lungs.model} if settings.outside_lungs else {}
     outside |= {f"segment.parameters.{name}": segmenter for name, segmenter in settings.segmenters.items()}

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import LungpipeError
+from lungpipe.learn.baselines import baseline_keys, is_baseline
 from lungpipe.learn.cohort import ConfigurationKey
 from lungpipe.learn.evaluation import Configuration, Evaluation, evaluate_recorded
 from lungpipe.learn.scores import write_scores
@@ -45,19 +46,19 @@ def benchmark(address: str, evaluation: Evaluation, workspace: str, tables: tupl
     """
     place = Place.at(workspace)
     found = read_table(place, "tables/features.parquet")[["segmenter", "region", "radius_mm"]].drop_duplicates()
-    keys = [
-        ConfigurationKey(str(row.segmenter), str(row.region), float(row.radius_mm), classifier)  # type: ignore[arg-type]
+    regions = [
+        (str(row.segmenter), str(row.region), float(row.radius_mm))  # type: ignore[arg-type]
         for row in found.sort_values(["segmenter", "region", "radius_mm"]).itertuples()
-        for classifier in evaluation.classifiers
     ]
+    keys = [ConfigurationKey(*region, classifier) for region in regions for classifier in evaluation.classifiers]
+    keys += baseline_keys(regions, evaluation.classifiers)
     results: dict[ConfigurationKey, Configuration] = {}
     with progress("configurations", len(keys)) as advance:
         for position, outcome in each(address, evaluate_one, keys, evaluation, workspace):
             if isinstance(outcome, Failure):
                 key = keys[position]
-                raise LungpipeError(
-                    f"{key.classifier} on {key.segmenter}, {key.region} {key.radius_mm:g} mm: {outcome.message}"
-                )
+                where = key.region if is_baseline(key) else f"{key.region} {key.radius_mm:g} mm"
+                raise LungpipeError(f"{key.classifier} on {key.segmenter}, {where}: {outcome.message}")
             results[keys[position]] = outcome
             advance(1, "")
     return write_scores(place, evaluation, {key: results[key] for key in keys}, tables)

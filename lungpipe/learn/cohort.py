@@ -11,12 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lungpipe.errors import DatasetError
-from lungpipe.learn.folds import Fold, check_cohort, grouped_folds
+from lungpipe.learn.design import Design, check_apart, split_fold
+from lungpipe.learn.folds import Fold, check_cohort, check_labels, grouped_folds
 
 IDENTITY = ("patient_id", "series_uid", "nodule_id")
 #: What orders the rows where the table has it: the scan's content and the nodule's place, but no pseudonym, so that the
 #: same data give the same folds under every key.
 ORDER = ("source_sha256", "z_mm", "y_mm", "x_mm")
+#: The data set's own split of its nodules, and the fingerprint of a scan's HU.
+SPLIT, VOXELS = "split", "voxels_sha256"
 KEYS = ("dataset", *IDENTITY, "segmenter", "region", "radius_mm")
 MEASURES = (
     "inner_mm",
@@ -41,6 +44,7 @@ def labelled_cohort(
     inner_folds: int = 3,
     repeats: int = 1,
     seed: int = 7,
+    design: Design = "cross-validation",
 ) -> Cohort:
     """Take the labelled nodules from a table, check that they can be cross-validated, and deal the folds once.
 
@@ -59,6 +63,8 @@ def labelled_cohort(
         Column that no fold may split.
     outer_folds, inner_folds, repeats, seed : int
         As in ``[benchmark]`` of a recipe.
+    design : {"cross-validation", "split"}
+        Folds dealt anew, or the one that the data set's own column ``split`` gives.
 
     Returns
     -------
@@ -68,7 +74,8 @@ def labelled_cohort(
     Raises
     ------
     DatasetError
-        If a column is missing, a nodule has two labels, or the cohort cannot be cross-validated.
+        If a column is missing, a nodule has two labels, the cohort cannot be cross-validated, or a patient or an image is
+        on both sides of a fold.
     """
     required = {"patient_id", "nodule_id", label, group}
     if missing := sorted(required - set(nodules.columns)):
@@ -77,15 +84,24 @@ def labelled_cohort(
         )
     table = nodules[nodules["dataset"] == dataset] if "dataset" in nodules else nodules
     identity = [name for name in IDENTITY if name in table]
-    places = table.groupby(identity)[[name for name in ORDER if name in table]].min()
+    held = [*(name for name in ORDER if name in table), *(name for name in (SPLIT, VOXELS) if name in table)]
+    places = table.groupby(identity)[held].min()
     table = table[list(dict.fromkeys([*identity, label, group]))].dropna(subset=[label]).drop_duplicates()
     if twice := int(table.duplicated(identity).sum()):
         raise DatasetError(f"{twice} nodules have more than one {label} or {group}; a nodule needs one of each.")
-    table = table.join(places, on=identity).sort_values([*places.columns, *identity]).reset_index(drop=True)
-    check_cohort(table[label], table[group], outer_folds, inner_folds)
+    order = [name for name in ORDER if name in places]
+    table = table.join(places, on=identity).sort_values([*order, *identity]).reset_index(drop=True)
+    if design == "split":
+        check_labels(table[label], table[group])
+    else:
+        check_cohort(table[label], table[group], outer_folds, inner_folds)
     labels = table[label].to_numpy(dtype=np.int64)
     groups = np.char.zfill(pd.factorize(table[group])[0].astype(str), 9)
-    folds = grouped_folds(labels, groups, outer_folds, seed, repeats)
+    if design == "split":
+        folds = [split_fold(table.get(SPLIT), labels)]
+    else:
+        folds = grouped_folds(labels, groups, outer_folds, seed, repeats)
+    check_apart(folds, table["patient_id"], table.get(VOXELS))
     return Cohort(dataset, table[identity], labels, groups, tuple(folds))
 
 

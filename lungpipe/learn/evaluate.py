@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 from lungpipe.errors import DatasetError
 from lungpipe.learn.folds import CLASSES, Fold, check_labels, grouped_folds
 from lungpipe.learn.models import STEP, Classifier
+from lungpipe.learn.preparation import AS_IS, Preparation
 
 Floats = NDArray[np.float64]
 Parameters = dict[str, Any]
@@ -33,6 +34,8 @@ def evaluate_configuration(
     folds: Sequence[Fold],
     inner_folds: int,
     seed: int,
+    preparation: Preparation = AS_IS,
+    batch: ArrayLike | None = None,
 ) -> ConfigurationResult:
     """Predict every row from a model that saw neither it nor its patient.
 
@@ -61,9 +64,14 @@ def evaluate_configuration(
     folds : sequence of Fold
         Outer folds over the n rows.
     inner_folds : int
-        Folds to tune on; fewer if the training patients of a class are fewer.
+        Folds to tune on; fewer if the training patients of a class are fewer. A fold with rows for validation is tuned on
+        those instead.
     seed : int
         Seed of the inner folds and of the classifier.
+    preparation : Preparation
+        What stands between features and classifier.
+    batch : array_like of int, shape (n,), optional
+        Scanner, kernel or site of each row, for a preparation that harmonises.
 
     Returns
     -------
@@ -83,19 +91,21 @@ def evaluate_configuration(
         raise DatasetError("No folds were given.")
     table[~np.isfinite(table)] = np.nan
     present = ~np.isnan(table).all(axis=1)
+    if preparation.harmonise:
+        table = np.column_stack([_batches(batch, len(y)), table])
     p = np.full((max(fold.repeat for fold in folds) + 1, len(y)), np.nan)
     tuned: list[FoldRecord] = []
     with threadpool_limits(limits=1):  # tables this small: threads only spin, and sums would depend on their number
         for fold in folds:
             state = _state(seed, fold)
             train, test = fold.train[present[fold.train]], fold.test[present[fold.test]]
-            if not _trainable(table[train], y[train]):
+            if not _trainable(table[train, int(preparation.harmonise) :], y[train]):
                 tuned.append(FoldRecord(np.nan, {}, trained=False))
                 p[fold.repeat, test] = NO_OPINION
                 continue
-            pipeline = classifier.pipeline(state)
-            splits = list(_inner_splits(y, patients, fold.train, present, inner_folds, state))
-            best, inner_auc = _tune(pipeline, classifier.grid(), table, y, splits)
+            pipeline = preparation.pipeline(classifier, state)
+            splits = _splits(y, patients, fold, present, inner_folds, state)
+            best, inner_auc = _tune(pipeline, preparation.grid(classifier), table, y, splits)
             tuned.append(FoldRecord(inner_auc, best, trained=True))
             model = clone(pipeline).set_params(**best).fit(table[train], y[train])
             if len(test):
@@ -106,6 +116,13 @@ def evaluate_configuration(
         hyper_parameters=tuple(record.hyper_parameters for record in tuned),
         trained=np.array([record.trained for record in tuned]),
     )
+
+
+def _batches(batch: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    codes = np.asarray([] if batch is None else batch)
+    if codes.shape != (n,):
+        raise DatasetError(f"ComBat needs the batch of each of the {n} rows; {len(codes)} were given.")
+    return codes.astype(np.int64)
 
 
 def _state(seed: int, fold: Fold) -> int:
@@ -120,6 +137,21 @@ def _trainable(table: Floats, y: NDArray[np.int64]) -> bool:
     highest = np.where(np.isnan(table), -np.inf, table).max(axis=0)
     # A column filled by its own median varies only if its values do.
     return bool((highest > lowest).any())
+
+
+def _splits(
+    y: NDArray[np.int64],
+    patients: NDArray[Any],
+    fold: Fold,
+    present: NDArray[np.bool_],
+    inner_folds: int,
+    seed: int,
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to fit on and to tune on: those that the fold has for validation, else inner folds."""
+    if fold.validation is None:
+        return list(_inner_splits(y, patients, fold.train, present, inner_folds, seed))
+    fit = np.setdiff1d(fold.train, fold.validation)
+    return [(fit[present[fit]], fold.validation[present[fold.validation]])]
 
 
 def _inner_splits(
@@ -154,7 +186,9 @@ def _tune(
     splits: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
 ) -> tuple[Parameters, float]:
     """Return the hyper-parameters with the highest inner AUC, the first of equals, and that AUC."""
-    points: list[Parameters] = list(ParameterGrid(grid))
+    before = {key: values for key, values in grid.items() if not key.startswith(f"{STEP}__")}
+    own = {key: values for key, values in grid.items() if key not in before}
+    points: list[Parameters] = [{**a, **b} for a in ParameterGrid(before) for b in ParameterGrid(own)]
     right, pairs = np.zeros(len(points)), 0
     for train, check in splits:
         n_pairs = int((y[check] == 1).sum() * (y[check] == 0).sum())

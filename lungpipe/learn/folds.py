@@ -154,9 +154,12 @@ class Fold:
         Which deal of the patients, and which fold of it, both from 0.
     train, test : NDArray of int
         Row positions, ascending.
+    validation : NDArray of int, optional
+        Those training rows on which everything is chosen; without them inner folds are dealt.
     """
 
     repeat: int
     number: int
     train: NDArray[np.intp]
     test: NDArray[np.intp]
+    validation: NDArray[np.intp] | None = None

@@ -85,6 +85,35 @@ class Logistic:
 
 
 @dataclass(frozen=True, slots=True)
+class ElasticNet:
+    """Logistic regression with L1 and L2 penalties (Zou and Hastie 2005), classes weighted to balance.
+
+    Parameters
+    ----------
+    strengths : tuple of float
+        Values of C, the inverse of the penalty, to try.
+    shares : tuple of float
+        Shares of L1 in the penalty to try.
+    """
+
+    name: ClassVar[str] = "elastic_net"
+    version: ClassVar[str] = "1"
+    strengths: tuple[float, ...] = (0.1, 0.5, 2.0)
+    shares: tuple[float, ...] = (0.2, 0.8)
+
+    def pipeline(self, seed: int) -> Pipeline:
+        """Return the unfitted pipeline; the solver visits rows in an order drawn with the seed."""
+        model = LogisticRegression(
+            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=300, tol=1e-3, random_state=seed
+        )
+        return standard_pipeline(model)
+
+    def grid(self) -> dict[str, list[Any]]:
+        """Return the values of C and the shares of L1."""
+        return {f"{STEP}__C": list(self.strengths), f"{STEP}__l1_ratio": list(self.shares)}
+
+
+@dataclass(frozen=True, slots=True)
 class RandomForest:
     """Random forest with classes weighted to balance.
 

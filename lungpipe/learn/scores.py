@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from lungpipe.learn.baselines import SHUFFLED_LABELS, is_baseline, of_parts, shuffled_labels
 from lungpipe.learn.select import choose_inside
 from lungpipe.learn.tables import predictions_table, score_table
 from lungpipe.store import ledger
+from lungpipe.store.schemas import BASELINE
 from lungpipe.store.tables import read_table, write_table
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from lungpipe.store.place import Place
 
 #: Raise it when the same results give other tables.
-VERSION = "1"
+VERSION = "2"
 OUTPUTS = ("tables/predictions.parquet", "tables/scores.parquet")
 
 
@@ -61,8 +63,15 @@ def write_scores(
     nodules = read_table(place, "tables/nodules.parquet")
     cohort = evaluation.cohort(nodules)
     results = {key: one.result for key, one in found.items()}
-    inside = choose_inside(results, cohort.folds)
-    written = (predictions_table(cohort, results, inside), score_table(cohort, results, inside, seed=evaluation.seed))
+    fixed = {key: result for key, result in results.items() if not is_baseline(key)}
+    inside = choose_inside(fixed, cohort.folds)
+    beside = {key: result.p for key, result in results.items() if key.segmenter == BASELINE} | of_parts(results, cohort)
+    dealt = replace(cohort, labels=shuffled_labels(cohort, evaluation.seed))
+    baselines = {key: (dealt if key.region == SHUFFLED_LABELS else cohort, p) for key, p in beside.items()}
+    written = (
+        predictions_table(cohort, fixed, inside, baselines),
+        score_table(cohort, fixed, inside, baselines, seed=evaluation.seed),
+    )
     for path, table in zip(OUTPUTS, written, strict=True):
         table.insert(1, "intensities", str(nodules["intensities"].iloc[0]))
         write_table(table, place, path)

@@ -12,17 +12,26 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from lungpipe.learn.cohort import Cohort, ConfigurationKey
+from lungpipe.learn.delong import compare_with
 from lungpipe.learn.evaluate import ConfigurationResult
 from lungpipe.learn.intervals import auc_interval, simultaneous_interval
 from lungpipe.learn.select import InsideChoice
 
 CHOSEN = "chosen"
 Results = Mapping[ConfigurationKey, ConfigurationResult]
+#: Columns of the comparison with the choice made inside, and their names in :func:`lungpipe.learn.delong.compare_with`.
+DIFFERENCES = {
+    "difference": "difference", "difference_low": "low", "difference_high": "high", "p": "p", "p_holm": "p_holm",
+}  # fmt: skip
+Baselines = Mapping[ConfigurationKey, tuple[Cohort, NDArray[np.float64]]]
 INSIDE = ConfigurationKey(CHOSEN, CHOSEN, float("nan"), CHOSEN)
 
 
 def predictions_table(
-    cohort: Cohort, results: Results, inside: InsideChoice[ConfigurationKey] | None = None
+    cohort: Cohort,
+    results: Results,
+    inside: InsideChoice[ConfigurationKey] | None = None,
+    baselines: Baselines = {},  # noqa: B006  never changed
 ) -> pd.DataFrame:
     """Write every prediction as a row.
 
@@ -34,6 +43,8 @@ def predictions_table(
         The configurations.
     inside : InsideChoice, optional
         Adds its predictions under segmenter, region and classifier ``"chosen"``, radius NaN.
+    baselines : mapping of ConfigurationKey to (Cohort, array)
+        Cohort (whose labels may be others) and predictions of what the choice is held against.
 
     Returns
     -------
@@ -47,6 +58,7 @@ def predictions_table(
     parts = [_prediction_rows(cohort, fold_of, key, result.p) for key, result in results.items()]
     if inside is not None:
         parts.append(_prediction_rows(cohort, fold_of, INSIDE, inside.p))
+    parts += [_prediction_rows(own, fold_of, key, p) for key, (own, p) in baselines.items()]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -54,6 +66,7 @@ def score_table(
     cohort: Cohort,
     results: Results,
     inside: InsideChoice[ConfigurationKey] | None = None,
+    baselines: Baselines = {},  # noqa: B006  never changed
     *,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -71,16 +84,20 @@ def score_table(
         The configurations.
     inside : InsideChoice, optional
         Adds a row with selection ``"inside"``.
+    baselines : mapping of ConfigurationKey to (Cohort, array)
+        Add rows with selection ``"baseline"``.
     seed : int
         Seed of the simultaneous intervals.
 
     Returns
     -------
     DataFrame
-        Columns dataset, segmenter, region, radius_mm, classifier, selection (``"fixed"`` or ``"inside"``), chosen (JSON
+        Columns dataset, segmenter, region, radius_mm, classifier, selection (``"fixed"``, ``"inside"`` or ``"baseline"``), chosen (JSON
         list, one configuration an outer fold; empty for fixed ones), n, n_patients, n_malignant, auc, auc_low,
-        auc_high, auc_low_all, auc_high_all, average_precision, brier, balanced_accuracy, inner_auc. Figures are NaN
-        where a configuration has nodules of one class only.
+        auc_high, auc_low_all, auc_high_all, average_precision, brier, balanced_accuracy, inner_auc; difference (AUC less
+        that of the choice made inside, on the nodules that both have), difference_low, difference_high (95 %, patients as
+        the unit), p, p_holm (adjusted for all rows that are compared). Figures are NaN where a configuration has nodules of
+        one class only, and for labels dealt anew nothing is compared.
     """
     rows = [_score(cohort, key, "fixed", "", result.p, result.inner_auc) for key, result in results.items()]
     if any(np.isfinite(row["auc"]) for row in rows):
@@ -92,7 +109,25 @@ def score_table(
     if inside is not None:
         chosen = json.dumps([None if key is None else key._asdict() for key in inside.keys])
         rows.append(_score(cohort, INSIDE, "inside", chosen, inside.p, inside.inner_auc))
-    return pd.DataFrame(rows)
+    nothing = np.array([np.nan])
+    rows += [_score(own, key, "baseline", "", p, nothing) for key, (own, p) in baselines.items()]
+    table = pd.DataFrame(rows).assign(**dict.fromkeys(DIFFERENCES, np.nan))
+    if inside is not None and np.isfinite(inside.p).any():
+        beside = {position: result.p for position, result in enumerate(results.values())}
+        n_before = len(results) + 1
+        beside |= {n_before + k: p for k, (own, p) in enumerate(baselines.values()) if own is cohort}
+        if beside:
+            _compare(table, cohort, inside.p, beside)
+    return table
+
+
+def _compare(
+    table: pd.DataFrame, cohort: Cohort, reference: NDArray[np.float64], others: Mapping[int, NDArray[np.float64]]
+) -> None:
+    """Fill in how far the rows of a table, by position, are from a reference; Holm's family are the rows compared."""
+    found = compare_with(cohort.labels, reference, others, cohort.groups).set_index("configuration")
+    for name, column in DIFFERENCES.items():
+        table.loc[found.index, name] = found[column].to_numpy(dtype=np.float64)
 
 
 def _prediction_rows(

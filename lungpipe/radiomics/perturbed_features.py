@@ -61,7 +61,7 @@ def perturbed_features(
     str
         The copy's name.
     """
-    margin = _margin(mask, spec, settings)
+    margin = margin_of(mask, spec, settings)
     for copy in perturbations(volume, mask, scheme, seed_of(nodule_id, seed), margin):
         try:
             region = expand_all(copy.mask, [spec])[0].mask
@@ -72,9 +72,18 @@ def perturbed_features(
         yield (found if isinstance(found, CaseError) else {"dice": copy.dice, **found}), copy.name
 
 
-def _margin(mask: Mask, spec: ShellSpec, settings: RadiomicsSettings) -> IndexTriple | None:
-    """Voxels (z, y, x) that copies keep round the nodule; None where a filter needs all of the image."""
-    if settings.ibsi or not SCALED_BY_PEAK.isdisjoint(settings.filters):
+def margin_of(mask: Mask, spec: ShellSpec, settings: RadiomicsSettings) -> IndexTriple | None:
+    """Voxels (z, y, x) that a copy of an image keeps round a nodule; None where a filter needs all of the image.
+
+    Parameters
+    ----------
+    mask : Mask
+        The nodule.
+    spec : ShellSpec
+        The region of which features are wanted.
+    settings : RadiomicsSettings
+    """
+    if settings.ibsi or settings.normalise is not None or not SCALED_BY_PEAK.isdisjoint(settings.filters):
         return None
     own = mask.frame.spacing_mm
     grid = own if settings.spacing_mm is None else settings.spacing_mm[::-1]

@@ -37,15 +37,18 @@ class Rows:
     ----------
     who : mapping
         Columns that all rows share.
-    volume_id, source_sha256 : str
+    volume_id, source_sha256, voxels_sha256 : str
     artefact : str
         Id of the artefact.
     """
 
-    def __init__(self, who: Mapping[str, str], volume_id: str, source_sha256: str, artefact: str) -> None:
+    def __init__(
+        self, who: Mapping[str, str], volume_id: str, source_sha256: str, voxels_sha256: str, artefact: str
+    ) -> None:
         self.who = dict(who)
         self.volume_id = volume_id
         self.source_sha256 = source_sha256
+        self.voxels_sha256 = voxels_sha256
         self.artefact = artefact
         self.features: list[dict[str, Any]] = []
         self.nodules: list[dict[str, Any]] = []
@@ -92,6 +95,7 @@ class Rows:
                 "artefact": self.artefact,
                 "volume_id": self.volume_id,
                 "source_sha256": self.source_sha256,
+                "voxels_sha256": self.voxels_sha256,
             }
         )
 
@@ -103,15 +107,24 @@ class Rows:
         )
 
     def feature(
-        self, nodule_id: str, segmenter: str, region: Region, values: Mapping[str, float], codes: tuple[str, ...] = ()
+        self,
+        nodule_id: str,
+        segmenter: str,
+        region: Region,
+        values: Mapping[str, float],
+        codes: tuple[str, ...] = (),
+        name: str | None = None,
     ) -> None:
-        """Record the features of a region. Codes that depend on a recipe's limit are joined later."""
+        """Record the features of a region, under another name than its kind if there is one.
+
+        Codes that depend on a recipe's limit are joined later.
+        """
         self.features.append(
             {
                 **self.who,
                 "nodule_id": nodule_id,
                 "segmenter": segmenter,
-                "region": region.spec.kind,
+                "region": name or region.spec.kind,
                 "radius_mm": region.spec.radius_mm,
                 "inner_mm": region.spec.inner_mm,
                 "n_voxels": region.mask.n_voxels,

@@ -12,6 +12,7 @@ from lungpipe.radiomics.settings import check_extractor
 from lungpipe.region import airways, expand, vessels
 from lungpipe.region.codes import RegionLimits
 from lungpipe.region.outside_lung import OutsideLungs
+from lungpipe.scan import controls
 from lungpipe.segment import fusion
 from lungpipe.segment.outside.model import OutsideModel
 from lungpipe.segment.steps import Steps
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lungpipe.segment import Segmenter
 
 #: Version of the chain: raise it when the same inputs and settings give other rows.
-VERSION = "5"
+VERSION = "6"
 #: Name of lungpipe's own way to find lungs.
 CLASSICAL = "classical"
 
@@ -45,6 +46,7 @@ class ScanSettings:
     exclude_structures: tuple[str, ...] = ()
     region_limits: RegionLimits = field(default_factory=RegionLimits)
     outside_lungs: OutsideLungs | None = None
+    controls: bool = False
 
     @property
     def needs_lungs(self) -> bool:
@@ -75,11 +77,14 @@ class ScanSettings:
             "exclude_structures": list(self.exclude_structures),
             "extractor": _plugin(self.extractor),
             "radiomics": asdict(self.radiomics),
+            "controls": self.controls,
         }
 
     def feature_versions(self) -> dict[str, str]:
         """Versions of the code that regions and features come from."""
         versions = {"scan": VERSION, "region": expand.VERSION}
+        if self.controls:
+            versions |= {"controls": controls.VERSION}
         if self.exclude_structures:
             versions |= {"vessels": vessels.VERSION, "airways": airways.VERSION}
         return versions
@@ -131,6 +136,7 @@ def settings_from(
     exclude_structures: tuple[str, ...] = (),
     max_clipped_fraction: float = RegionLimits().max_clipped_fraction,
     lung: Mapping[str, Any] | None = None,
+    with_controls: bool = False,
 ) -> ScanSettings:
     """Turn a recipe's words into plug-ins and regions.
 
@@ -160,6 +166,7 @@ def settings_from(
         exclude_structures=() if pins else exclude_structures,
         region_limits=RegionLimits(max_clipped_fraction),
         outside_lungs=_outside_lungs(**(lung or {})),
+        controls=with_controls and not pins,
     )
 
 

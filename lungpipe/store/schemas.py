@@ -26,7 +26,14 @@ _HEX64 = Matches(r"[0-9a-f]{64}", "64 hex digits")
 _NOT_NEGATIVE, _POSITIVE, _FRACTION = Between(0), Between(0, above=True), Between(0, 1)
 #: Kinds of region, as in :data:`lungpipe.region.expand.Kind`.
 REGIONS = ("nodule", "grown", "shell", "ring", "core", "band")
-CHOSEN = "chosen"
+#: Regions that a benchmark is held against (:mod:`lungpipe.scan.controls`); radius 0.
+CONTROLS = ("box", "shuffled")
+#: The choice made inside the training folds, and what it is held against, in place of a segmenter.
+CHOSEN, BASELINE = "chosen", "baseline"
+#: What the choice is held against, by name (:mod:`lungpipe.learn.baselines`).
+BASELINES = (
+    "volume", "diameter", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels", "shuffled-labels",
+)  # fmt: skip
 #: What takes voxels from a region, by cause (:data:`lungpipe.region.expand.CAUSES`), for people.
 CLIPPED_BY = {
     "edge": "the edge of the scan",
@@ -154,6 +161,7 @@ NODULES = Schema(
         _ARTEFACT,
         Column("volume_id", "str", "", "Ledger record of its volume, volumes/ID.zarr", "00000000000000b2", _HEX16),
         Column("source_sha256", "str", "", "SHA-256 over the contents of the files of the series", "0" * 64, _HEX64),
+        Column("voxels_sha256", "str", "", "SHA-256 over the HU of the scan (int16, little-endian, z y x): the same image under another name has it too", "0" * 64, _HEX64),
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
 )  # fmt: skip
@@ -182,7 +190,7 @@ FEATURES = Schema(
         *_of("nodule"),
         _NODULE_ID,
         _SEGMENTER,
-        Column("region", "str", "", "The nodule; grown by the radius; that without the nodule (shell), or only beyond inner_mm (ring); what lies that deep inside (core); what lies that near the surface (band)", "shell", OneOf(REGIONS)),
+        Column("region", "str", "", "The nodule; grown by the radius; that without the nodule (shell), or only beyond inner_mm (ring); what lies that deep inside (core); what lies that near the surface (band); controls of a benchmark: the nodule's bounding box, and the nodule with its voxels shuffled", "shell", OneOf((*REGIONS, *CONTROLS))),
         Column("radius_mm", "float64", "mm", "Distance from the nodule's surface; 0 for the nodule itself", 8.0, _NOT_NEGATIVE),
         Column("inner_mm", "float64", "mm", "Where a ring begins; 0 for other regions", 0.0, _NOT_NEGATIVE),
         Column("n_voxels", "int64", "1", "Voxels of the region on the grid of the scan, after clipping", 4712, Between(1)),
@@ -199,7 +207,7 @@ FEATURES = Schema(
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm"),
     (
-        Relation("radius_mm is 0 for the region 'nodule' and for no other", lambda t: (t["region"] == "nodule") == (t["radius_mm"] == 0)),
+        Relation("radius_mm is 0 for the nodule and the controls, and for no other region", lambda t: t["region"].isin(["nodule", *CONTROLS]) == (t["radius_mm"] == 0)),
         Relation("inner_mm is 0 but for rings, and less than radius_mm", lambda t: (t["inner_mm"] == 0) | ((t["region"] == "ring") & (t["inner_mm"] < t["radius_mm"]))),
         Relation("the parts that clipping took add up to clipped_fraction", _adds_up),
     ),
@@ -207,14 +215,17 @@ FEATURES = Schema(
 )  # fmt: skip
 
 _CONFIGURATION = (
-    Column("segmenter", "str", "", "Segmenter, or 'chosen' for the choice made inside the training folds", "otsu", _NAME),
-    Column("region", "str", "", "Region, or 'chosen'", "shell", OneOf((*REGIONS, CHOSEN))),
-    Column("radius_mm", "float64", "mm", "How far the region reaches; missing where it was chosen", 8.0, _NOT_NEGATIVE, nullable=True),
+    Column("segmenter", "str", "", "Segmenter; 'chosen' for the choice made inside the training folds, 'baseline' for what the choice is held against", "otsu", _NAME),
+    Column("region", "str", "", "Region; 'chosen'; or the name of a baseline", "shell", OneOf((*REGIONS, *CONTROLS, CHOSEN, *BASELINES))),
+    Column("radius_mm", "float64", "mm", "How far the region reaches; missing where it was chosen, and for baselines", 8.0, _NOT_NEGATIVE, nullable=True),
     Column("classifier", "str", "", "Classifier by its plug-in name, or 'chosen'", "logistic", _NAME),
 )  # fmt: skip
 _NO_RADIUS = Relation(
-    "radius_mm is missing where region is 'chosen' and nowhere else",
-    lambda t: (t["region"] == CHOSEN) == t["radius_mm"].isna(),
+    "radius_mm is missing for 'chosen' and 'baseline' and nowhere else",
+    lambda t: (
+        (t["segmenter"].isin([CHOSEN, BASELINE]) == t["radius_mm"].isna())
+        & (t["region"].isin([CHOSEN, *BASELINES]) == t["radius_mm"].isna())
+    ),
 )
 
 PREDICTIONS = Schema(
@@ -255,7 +266,7 @@ SCORES = Schema(
         _DATASET,
         _INTENSITIES,
         *_CONFIGURATION,
-        Column("selection", "str", "", "Fixed beforehand, or chosen inside the training folds", "fixed", OneOf(("fixed", "inside"))),
+        Column("selection", "str", "", "Fixed beforehand, chosen inside the training folds, or a baseline", "fixed", OneOf(("fixed", "inside", "baseline"))),
         Column("chosen", "str", "", "For 'inside': JSON list, the configuration that each outer fold chose", ""),
         Column("n", "int64", "1", "Nodules", 46, _NOT_NEGATIVE),
         Column("n_patients", "int64", "1", "Patients", 40, _NOT_NEGATIVE),
@@ -269,6 +280,16 @@ SCORES = Schema(
         _figure("brier", "Brier score: mean squared error of the probabilities", 0.2),
         _figure("balanced_accuracy", "Mean of sensitivity and specificity at p >= 0.5", 0.7),
         _figure("inner_auc", "Mean AUC of the inner folds, by which a configuration is chosen", 0.75),
+        *(
+            Column(name, "float64", "1", f"{meaning}; missing if undefined, and for the choice itself", example, Between(-1, 1), nullable=True)
+            for name, meaning, example in (
+                ("difference", "AUC less that of the choice made inside the training folds, on the nodules that both have", -0.05),
+                ("difference_low", "Lower 95 % limit of the difference, patients as the unit (DeLong, Obuchowski)", -0.1),
+                ("difference_high", "Upper 95 % limit of the difference", 0.0),
+            )
+        ),
+        _figure("p", "Test of no difference from the choice made inside", 0.05),
+        _figure("p_holm", "The same, adjusted for all rows of the table (Holm)", 0.4),
     ),
     ("dataset", "segmenter", "region", "radius_mm", "classifier", "selection"),
     (

@@ -8,9 +8,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
-from lungpipe.learn.models import STEP, Classifier, Logistic, NearestNeighbours, RandomForest
+from lungpipe.learn.boosting import GradientBoosting
+from lungpipe.learn.models import STEP, Classifier, ElasticNet, Logistic, NearestNeighbours, RandomForest
+from lungpipe.learn.support_vectors import SupportVectors
 
-ALL = [Logistic, RandomForest, NearestNeighbours]
+ALL = [Logistic, RandomForest, NearestNeighbours, ElasticNet, SupportVectors, GradientBoosting]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,60 @@
+"""Regions that a benchmark is held against: the nodule's box without its outline, and its voxels in another order.
+
+A classifier that does as well on the box needs no outline; one that does as well on shuffled voxels reads shape and the
+distribution of HU, and no texture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lungpipe.radiomics.perturb import seed_of
+from lungpipe.radiomics.perturbed_features import margin_of
+from lungpipe.region.expand import CAUSES, Region, ShellSpec
+from lungpipe.volume import CTVolume, Mask
+
+if TYPE_CHECKING:
+    from lungpipe.radiomics.settings import RadiomicsSettings
+
+#: Names of the regions in the table of features.
+BOX, SHUFFLED = "box", "shuffled"
+#: Stage version: part of the name of every artefact made with controls.
+VERSION = "1"
+
+
+def box_of(mask: Mask) -> Region:
+    """The bounding box of a nodule, all of its voxels."""
+    tight = mask.trimmed()
+    return unclipped(Mask(np.ones_like(tight.voxels), mask.frame, tight.start))
+
+
+def unclipped(mask: Mask) -> Region:
+    """A mask as a region of which nothing is taken."""
+    return Region(ShellSpec("nodule"), mask, 0.0, dict.fromkeys(CAUSES, 0.0))
+
+
+def shuffled(volume: CTVolume, mask: Mask, nodule_id: str, settings: RadiomicsSettings) -> CTVolume:
+    """The image about a nodule with the nodule's own voxels in a random order, the same for the same id.
+
+    Parameters
+    ----------
+    volume : CTVolume
+        The whole scan.
+    mask : Mask
+        The nodule.
+    nodule_id : str
+        Seeds the order.
+    settings : RadiomicsSettings
+        Say how far the filters read.
+    """
+    margin = margin_of(mask, ShellSpec("nodule"), settings)
+    low, high = mask.bounds if margin is not None else ((0, 0, 0), volume.frame.shape)
+    z0, y0, x0 = (max(0, a - m) for a, m in zip(low, margin or (0, 0, 0), strict=True))
+    z1, y1, x1 = (min(n, b + m) for n, b, m in zip(volume.frame.shape, high, margin or (0, 0, 0), strict=True))
+    crop = volume.crop((z0, y0, x0), (z1, y1, x1))
+    inside = mask.within(crop.start, crop.stop).voxels
+    hu = crop.hu.copy()
+    hu[inside] = np.random.default_rng(seed_of(nodule_id, 0)).permutation(hu[inside])
+    return CTVolume(hu, volume.frame, crop.start)
