@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
-from lungpipe.learn.bootstrap import Floats, Ints, bootstrap_interval, row_by_row
-from lungpipe.learn.operating import at_sensitivity, at_specificity, at_threshold
+from lungpipe.learn.bootstrap import Floats, Ints, patient_weights
 from lungpipe.learn.rows import need_both_classes, need_probabilities, usable_rows
+from lungpipe.learn.weighted import CLIP, weighted_figures
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-#: Probabilities are moved this far from 0 and 1 before their logarithm is taken.
-CLIP = 1e-15
 
 
 def brier_score(labels: ArrayLike, p: ArrayLike) -> float:
@@ -123,18 +119,23 @@ def figure_table(
     Returns
     -------
     DataFrame
-        Columns figure (a name of `FIGURES`), value, low, high; the thresholds are rows of their own.
+        Columns figure (named as in `weighted_figures`), value, low, high; the thresholds are rows of their own.
 
     Raises
     ------
     DatasetError
         If a score is no probability, the rows are of one class or unusable.
     """
-    _repeats(labels, p)
+    y, patients, (table,) = usable_rows(labels, groups, p)
+    need_both_classes(y)
+    need_probabilities(table)
+    cohort = weighted_figures(y, table, np.ones((1, len(y)), dtype=np.int64))
+    parcels = [weighted_figures(y, table, weights) for weights in patient_weights(y, patients, draws, seed)]
     rows = []
-    for name, figure in FIGURES.items():
-        found = bootstrap_interval(row_by_row(figure), labels, p, groups, level=level, draws=draws, seed=seed)
-        rows.append({"figure": name, "value": found.value, "low": found.low, "high": found.high})
+    for name, value in cohort.items():
+        drawn = np.concatenate([parcel[name] for parcel in parcels])
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        rows.append({"figure": name, "value": float(value[0]), "low": float(low), "high": float(high)})
     return pd.DataFrame(rows)
 
 
@@ -153,20 +154,3 @@ def _brier(y: Ints, p: Floats) -> float:
 def _log_loss(y: Ints, p: Floats) -> float:
     clipped = np.clip(p, CLIP, 1 - CLIP)
     return float(-np.where(y == 1, np.log(clipped), np.log1p(-clipped)).mean())
-
-
-#: Figures of `figure_table`, each of labels and probabilities without repeats.
-FIGURES: dict[str, Callable[[Ints, Floats], float]] = {
-    "sensitivity_at_90_specificity": lambda y, p: at_specificity(y, p, 0.9).sensitivity,
-    "threshold_at_90_specificity": lambda y, p: at_specificity(y, p, 0.9).threshold,
-    "sensitivity_at_95_specificity": lambda y, p: at_specificity(y, p, 0.95).sensitivity,
-    "threshold_at_95_specificity": lambda y, p: at_specificity(y, p, 0.95).threshold,
-    "specificity_at_90_sensitivity": lambda y, p: at_sensitivity(y, p, 0.9).specificity,
-    "threshold_at_90_sensitivity": lambda y, p: at_sensitivity(y, p, 0.9).threshold,
-    "specificity_at_95_sensitivity": lambda y, p: at_sensitivity(y, p, 0.95).specificity,
-    "threshold_at_95_sensitivity": lambda y, p: at_sensitivity(y, p, 0.95).threshold,
-    "balanced_accuracy": lambda y, p: at_threshold(y, p).balanced_accuracy,
-    "brier": _brier,
-    "log_loss": _log_loss,
-    "average_precision": lambda y, p: float(average_precision_score(y, p)),
-}

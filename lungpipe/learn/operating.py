@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 #: Shares are compared with their target up to this rounding.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 
 
 def at_specificity(labels: ArrayLike, scores: ArrayLike, specificity: float = 0.9) -> OperatingPoint:
@@ -113,7 +113,7 @@ def _at(y: Ints, s: Floats, threshold: float) -> OperatingPoint:
 
 def _at_specificity(y: Ints, s: Floats, target: float) -> OperatingPoint:
     benign = np.sort(s[y == 0])
-    allowed = int(np.floor((1 - target) * len(benign) + _ROUNDING * len(benign)))  # false positives
+    allowed = int(np.floor((1 - target) * len(benign) + ROUNDING * len(benign)))  # false positives
     if allowed == len(benign):
         return _at(y, s, float(s.min()))
     above = s[s > benign[len(benign) - 1 - allowed]]
@@ -122,7 +122,7 @@ def _at_specificity(y: Ints, s: Floats, target: float) -> OperatingPoint:
 
 def _at_sensitivity(y: Ints, s: Floats, target: float) -> OperatingPoint:
     malignant = np.sort(s[y == 1])[::-1]
-    needed = int(np.ceil(target * len(malignant) - _ROUNDING * len(malignant)))
+    needed = int(np.ceil(target * len(malignant) - ROUNDING * len(malignant)))
     return _at(y, s, float(malignant[needed - 1]) if needed else float(np.nextafter(s.max(), np.inf)))
 
 

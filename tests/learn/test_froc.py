@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_curve
 
 from lungpipe.errors import DatasetError
 from lungpipe.learn.froc import RATES, froc
@@ -125,6 +126,23 @@ def test_loop_over_thresholds_gives_the_same(seed):
     found = froc(candidates, nodules, scans, draws=0)
     expected = [by_loop(candidates, nodules, scans, rate) for rate in RATES]
     assert found.points["sensitivity"].to_numpy() == pytest.approx(np.array(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curve_is_scikit_learns_roc_rescaled(seed):
+    """As LUNA16's script has it: a ROC curve of nodules found and false positives, its axes scaled to scans and nodules."""
+    candidates, nodules, scans = random_scene(np.random.default_rng(seed))
+    gap = np.abs(candidates["x"].to_numpy()[:, None] - nodules["x"].to_numpy())
+    same = candidates["scan"].to_numpy()[:, None] == nodules["scan"].to_numpy()
+    hits = same & (gap < nodules["diameter_mm"].to_numpy() / 2)
+    best = np.where(hits, candidates["score"].to_numpy()[:, None], -np.inf).max(axis=0)
+    best, alarms = best[np.isfinite(best)], candidates["score"].to_numpy()[~hits.any(axis=1)]
+    labels = np.repeat([1, 0], [len(best), len(alarms)])
+    false, true, _ = roc_curve(labels, np.concatenate([best, alarms]))
+    expected = np.interp(RATES, false * len(alarms) / len(scans), true * len(best) / len(nodules))
+    found = froc(candidates, nodules, scans, draws=0)
+    assert found.points["sensitivity"].to_numpy() == pytest.approx(expected, abs=1e-12)
+    assert (found.n_found, found.n_false) == (len(best), len(alarms))
 
 
 @settings(max_examples=30, deadline=None)
