@@ -12,6 +12,7 @@ from markupsafe import Markup
 from lungpipe.errors import DatasetError
 from lungpipe.report import summary
 from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
+from lungpipe.report.evaluation import evaluation_content
 from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.lineage import lineage_section
@@ -51,6 +52,14 @@ def _content(report: Report) -> dict[str, Any]:
         "pictures": _radius_pictures(report, scores),
         "profile": _profile(report),
         "roc": _roc(report, scores),
+        "evaluation": evaluation_content(
+            scores,
+            report.predictions,
+            report.nodules,
+            report.series,
+            report.features,
+            simulated=report.intensities == SIMULATED,
+        ),
         "sheet": _sheet(report),
         "counts": [(_numbered(name, count), count) for name, count in counts],
         "patients_with_nodules": int(report.nodules["patient_id"].nunique()),

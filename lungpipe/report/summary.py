@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from lungpipe.report.evaluation import baselines
 from lungpipe.report.figures import CONFIGURATION, configuration_name, plain
 
 NODULE = ["patient_id", "nodule_id"]
@@ -26,7 +27,7 @@ def verdicts(scores: pd.DataFrame) -> list[dict[str, Any]]:
     -------
     list of dict
         Keys dataset, honest, best (rows as mappings, or None), best_name, gap, configurations, chosen (list of
-        configuration name and number of outer folds, most frequent first), folds and shown (whether the honest
+        configuration name and number of outer folds, most frequent first), folds, baselines (rows as mappings) and shown (whether the honest
         interval excludes 0.5).
     """
     found = []
@@ -46,6 +47,7 @@ def verdicts(scores: pd.DataFrame) -> list[dict[str, Any]]:
                 "configurations": len(fixed),
                 "chosen": chosen,
                 "folds": folds,
+                "baselines": baselines(rows),
                 "shown": bool(honest and not honest["auc_low"] <= 0.5 <= honest["auc_high"]),
             }
         )
