@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from lungpipe.learn.select import choose_inside
 from lungpipe.learn.tables import predictions_table, score_table
 from lungpipe.store import ledger
@@ -32,7 +34,11 @@ class Scored:
 
 
 def write_scores(
-    place: Place, evaluation: Evaluation, found: Mapping[ConfigurationKey, Configuration], tables: tuple[str, ...]
+    place: Place,
+    evaluation: Evaluation,
+    found: Mapping[ConfigurationKey, Configuration],
+    tables: tuple[str, ...],
+    others: Mapping[Evaluation, Mapping[ConfigurationKey, Configuration]] | None = None,
 ) -> Scored:
     """Write ``predictions.parquet`` and ``scores.parquet``, unless they stand.
 
@@ -44,27 +50,39 @@ def write_scores(
         Every configuration, in the order of the tables.
     tables : tuple of str
         References of the tables of nodules and features.
+    others : mapping, optional
+        Evaluations of further data sets of the workspace, with every configuration of theirs; their rows come after.
     """
-    n_reused = sum(one.reused for one in found.values())
-    made = {"configuration": len(found) - n_reused}
+    runs = {evaluation: found, **(others or {})}
+    every = [one for results in runs.values() for one in results.values()]
+    n_reused = sum(one.reused for one in every)
+    made = {"configuration": len(every) - n_reused}
     reused = {"configuration": n_reused}
     entry = ledger.named(
         ledger.COHORT,
         "scores",
         subject={"dataset": evaluation.dataset},
-        made_from=[*tables, *(one.ref for one in found.values())],
-        settings=asdict(evaluation),
+        made_from=[*tables, *(one.ref for one in every)],
+        settings=asdict(evaluation) | ({"others": [asdict(one) for one in others]} if others else {}),
         versions={"scores": VERSION},
     )
     if ledger.stands(place, entry.ref):
         return Scored(entry.ref, made, {**reused, "scores": 1})
     nodules = read_table(place, "tables/nodules.parquet")
-    cohort = evaluation.cohort(nodules)
-    results = {key: one.result for key, one in found.items()}
-    inside = choose_inside(results, cohort.folds)
-    written = (predictions_table(cohort, results, inside), score_table(cohort, results, inside, seed=evaluation.seed))
-    for path, table in zip(OUTPUTS, written, strict=True):
+    written = [_tables(one, nodules, results) for one, results in runs.items()]
+    for path, parts in zip(OUTPUTS, zip(*written, strict=True), strict=True):
+        table = pd.concat(parts, ignore_index=True)
         table.insert(1, "intensities", str(nodules["intensities"].iloc[0]))
         write_table(table, place, path)
     ledger.replace_older(place, ledger.record(place, entry, OUTPUTS))
     return Scored(entry.ref, {**made, "scores": 1}, reused)
+
+
+def _tables(
+    evaluation: Evaluation, nodules: pd.DataFrame, found: Mapping[ConfigurationKey, Configuration]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions and scores of one data set."""
+    cohort = evaluation.cohort(nodules)
+    results = {key: one.result for key, one in found.items()}
+    inside = choose_inside(results, cohort.folds)
+    return predictions_table(cohort, results, inside), score_table(cohort, results, inside, seed=evaluation.seed)
