@@ -55,7 +55,8 @@ class DatasetSpec(_Part):
         Annotation adapter, a plug-in of the group ``lungpipe.annotations``.
     needs_annotations : bool
         Whether a recipe must name an annotation file or folder.
-    intensities : {"measured", "simulated"}
+    intensities : {"measured", "simulated", "none"}
+        None where the data set is outlines without images: a recipe then names no image folder.
     frame : {"lps", "ras", "voxel"}
         Of the annotations, unless a row says otherwise.
     columns : dict
@@ -86,7 +87,7 @@ class DatasetSpec(_Part):
     doi: str = ""
     counts: Counts = Counts()
     needs_annotations: bool = True
-    intensities: Literal["measured", "simulated"] = "measured"
+    intensities: Literal["measured", "simulated", "none"] = "measured"
     frame: Literal["lps", "ras", "voxel"] = "lps"
     columns: dict[str, str] = {}
     patients: Literal["table", "headers", "lidc-idri"] = "table"

@@ -54,6 +54,7 @@ def entry_lines(spec: DatasetSpec) -> Iterator[str]:
     yield ""
     yield "[cohort]"
     yield f'dataset = "{spec.name}"'
-    yield 'dicom = "PATH OF THE IMAGES"'
+    if spec.intensities != "none":
+        yield 'dicom = "PATH OF THE IMAGES"'
     if spec.needs_annotations:
         yield 'annotations = "PATH OF THE ANNOTATIONS"'

@@ -89,19 +89,29 @@ def run(
 
     config = load_config(recipe, overrides)  # a misspelt recipe is told before anything starts
     place = Place.at(workspace or Path.cwd() / f"{recipe.stem}-workspace")
-    from flows.plan import check_config
-    from flows.standing import standing_run
+    from data_catalog import load_dataset
 
-    standing = standing_run(config, *check_config(config), place)
+    without_images = load_dataset(config.cohort.dataset).intensities == "none"
+    if without_images:
+        from flows.shape_plan import standing_shapes
+
+        standing = standing_shapes(config, place)
+    else:
+        from flows.plan import check_config
+        from flows.standing import standing_run
+
+        standing = standing_run(config, *check_config(config), place)
     if standing is not None:
         print("nothing to do: recipe, archive and results are as they were", file=sys.stderr)  # noqa: T201
         _conclude(standing, strict)
         return
     from flows.cohort import cohort
+    from flows.shape_cohort import shape_cohort
 
+    chain = shape_cohort if without_images else cohort
     resume = f"what is done is kept in {place}; resume with the same command"
     try:
-        outcome = cohort(str(recipe), str(place), overrides, dask, workers)
+        outcome = chain(str(recipe), str(place), overrides, dask, workers)
     except (DatasetError, PluginError):
         raise
     except KeyboardInterrupt:

@@ -7,14 +7,14 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.config import load_config
 from flows.plan import check_config, evaluation, plan_run, recipe_of, title_of
-from flows.standing import Outcome, outcome_of, run_entry
+from flows.standing import Outcome, outcome_of, run_entry, stage_refs
 from lungpipe import plugins
 from lungpipe.assemble import TABLES, Assembled, assemble
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
@@ -34,11 +34,10 @@ from tasks.report import report
 from tasks.scans import process_shard, shards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from flows.config import RunConfig
     from lungpipe.cohort import Plan
-    from lungpipe.curate import Curation
     from lungpipe.learn.scores import Scored
     from lungpipe.scan import ScanResult, ScanSettings
 
@@ -105,7 +104,7 @@ def cohort(
     archive = Data(f"{spec.name}/archive")
     tables_of = {name: table_data(spec.name, name) for name in (*TABLES, "predictions", "scores")}
     scored = None
-    with open_lineage("cohort", _told(config), [archive], [*tables_of.values()]) as events:
+    with open_lineage("cohort", told(config), [archive], [*tables_of.values()]) as events:
         account = Account(events)
         with dask_cluster(*workers_of) as address:
             with account.stage("curate", [archive]):
@@ -126,24 +125,26 @@ def cohort(
                     design = evaluation(config.benchmark, spec)
                     scored = benchmark(address, design, str(place), tuple(tables.refs[name] for name in read))
             else:
-                _without_benchmark(place)
+                without_benchmark(place)
         for result in results:
             account.add(result)
         account.add(tables)
         if scored is not None:
             account.add(scored)
-        entry = run_entry(config, spec, settings, plan)
-        _write_record(place, config, plan, settings, results, account, curated.curation)
-        shown, curation = write_curation_page(place, curated, plan, config.quality.settings(), title_of(config))
+        entry = run_entry(config, spec, stage_refs(plan, settings), plan)
+        curation = curated.curation
+        files = {"read": curation.n_files, "left_out": len(curation.exclusions)}
+        write_record(place, config, plan, settings.names(), results, account, files)
+        shown, curation_page = write_curation_page(place, curated, plan, config.quality.settings(), title_of(config))
         say(f"curation: {shown}")
         made_from = [frames, *tables.refs.values(), *([scored.ref] if scored else [])]
         with account.stage("report", [*tables_of.values()]):
             page = report(str(place), config.report.beside, config.report.planted_radius_mm, made_from)
-        _close(place, entry, results, [*made_from, curation, page])
-    return outcome_of(place, len(results), tables.n_exclusions, sum(map(_is_reused, results)))
+        close(place, entry, results, [*made_from, curation_page, page])
+    return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
 
 
-def _told(config: RunConfig) -> dict[str, str]:
+def told(config: RunConfig) -> dict[str, str]:
     """What tells a run from others, for a lineage server: no path and no identifier."""
     here = environment()
     return {
@@ -153,7 +154,8 @@ def _told(config: RunConfig) -> dict[str, str]:
     }
 
 
-def _is_reused(result: ScanResult) -> bool:
+def is_reused(result: ScanResult) -> bool:
+    """Whether all of a scan stood already."""
     return not result.made and result.exclusion is None
 
 
@@ -168,7 +170,7 @@ def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, ti
         return [result for future in futures for result in future.result()]
 
 
-def _without_benchmark(place: Place) -> None:
+def without_benchmark(place: Place) -> None:
     """Remove the scores of an earlier recipe that had a benchmark."""
     for ref in ledger.refs(place, ledger.COHORT):
         if ref.startswith(f"{ledger.COHORT}/scores-"):
@@ -177,16 +179,19 @@ def _without_benchmark(place: Place) -> None:
         place.remove(f"tables/{name}.parquet")
 
 
-def _write_record(
+def write_record(
     place: Place,
     config: RunConfig,
     plan: Plan,
-    settings: ScanSettings,
+    names: Mapping[str, Any],
     results: list[ScanResult],
     account: Account,
-    curation: Curation,
+    files: Mapping[str, int],
+    annotations: Path | None = None,
+    **more: Any,
 ) -> None:
-    annotations = Path(config.cohort.annotations) if config.cohort.annotations else None
+    """Write ``run.json``: ``names`` are what was done, ``files`` how many were read and left out."""
+    annotations = Path(config.cohort.annotations) if config.cohort.annotations else annotations
     kinds = {job.intensities for job in plan.jobs}
     classifiers = config.benchmark.classifiers if config.benchmark else ()
     by_stage: dict[str, float] = {}
@@ -197,32 +202,33 @@ def _write_record(
         place,
         {
             "title": title_of(config),
-            "intensities": "simulated" if "simulated" in kinds else "measured",
+            "intensities": next((kind for kind in ("simulated", "none") if kind in kinds), "measured"),
             "recipe": recipe_of(config),
             "environment": environment(),
             "pseudonym_key_fingerprint": load_pseudonymiser()[0].fingerprint,
             "inputs": {
-                "files": {"read": curation.n_files, "left_out": len(curation.exclusions)},
+                "files": dict(files),
                 "volumes": {r.series_uid: r.volume_id for r in results if r.volume_id},
                 "annotations_sha256": digest_files([annotations]) if annotations and annotations.is_file() else None,
             },
             "seeds": {"benchmark": config.benchmark.seed if config.benchmark else None},
             "plugins": {
-                **settings.names(),
+                **names,
                 "classifiers": {n: plugins.find("classifiers", n).version for n in classifiers},
             },
             "timings_s": {"stages": account.seconds, "inside_scans": by_stage},
             "scans": {
                 "processed": sum(bool(r.made) for r in results),
-                "reused": sum(map(_is_reused, results)),
+                "reused": sum(map(is_reused, results)),
                 "excluded": sum(r.exclusion is not None for r in results),
             },
             "artefacts": account.artefacts(),
+            **more,
         },
     )
 
 
-def _close(place: Place, entry: ledger.Record, results: list[ScanResult], made_from: list[str]) -> None:
+def close(place: Place, entry: ledger.Record, results: list[ScanResult], made_from: list[str]) -> None:
     """Write the run's own record, unless something may go better next time."""
     passing = [r for r in results if r.exclusion is not None and not r.made and not r.reused]
     for ref in ledger.refs(place, ledger.COHORT):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from data_catalog import load_dataset
 from lungpipe.dicom.quality import QualitySettings
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.filter_parameters import parameters_from
@@ -30,7 +31,7 @@ class CohortSection(_Section):
     """Which images and annotations, and what becomes of annotations that fit another frame better."""
 
     dataset: str = "generic"
-    dicom: str
+    dicom: str = ""
     annotations: str | None = None
     frame_check: Literal["refuse", "warn"] = "refuse"
 
@@ -225,7 +226,10 @@ def load_config(recipe: Path, overrides: list[str] | None = None) -> RunConfig:
     _resolve_paths(given, Path.cwd())
     for section, keys in given.items():
         values.setdefault(section, {}).update(keys)
-    return _validate(values, str(recipe))
+    config = _validate(values, str(recipe))
+    if not config.cohort.dicom and load_dataset(config.cohort.dataset).intensities != "none":
+        raise DatasetError(f"{recipe}: cohort.dicom is missing")
+    return config
 
 
 def load_quality(recipe: Path | None, overrides: list[str] | None = None) -> QualitySettings:

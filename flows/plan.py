@@ -126,4 +126,7 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     if recipe["features"]["parameter_file"]:
         recipe["features"]["parameter_file"] = "(path not recorded; what the file says is under radiomics)"
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
+    if load_dataset(config.cohort.dataset).intensities == "none":  # what asks for images was refused, and says nothing
+        recipe = {name: recipe[name] for name in recipe if name not in {"quality", "regions", "features"}}
+        recipe["segment"] = {"quality": recipe["segment"]["quality"]}
     return recipe

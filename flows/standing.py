@@ -44,12 +44,16 @@ class _WorkNeededError(Exception):
     """Something of the archive was not seen before."""
 
 
-def run_entry(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, plan: Plan) -> ledger.Record:
+def stage_refs(plan: Plan, settings: ScanSettings) -> list[str]:
+    """Names of all that the scans of a plan come to."""
+    return sorted(entry.ref for job in plan.jobs for entry in stages_of(job, settings))
+
+
+def run_entry(config: RunConfig, spec: DatasetSpec, stages: Sequence[str], plan: Plan) -> ledger.Record:
     """Record of a run, its name the hash of all that determines what the run comes to.
 
     The code counts as a whole here: a new version writes its tables and pages anew, from artefacts that stand.
     """
-    stages = sorted(entry.ref for job in plan.jobs for entry in stages_of(job, settings))
     beside = [Place.at(path) for path in config.report.beside]
     recipe = recipe_of(config)
     recipe.pop("run")  # none of it changes a number
@@ -58,7 +62,7 @@ def run_entry(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, plan
         "run",
         subject={"dataset": spec.name},
         inputs={
-            "stages_sha256": ledger.artefact_id("stages", refs=stages),
+            "stages_sha256": ledger.artefact_id("stages", refs=list(stages)),
             "plan_sha256": plan_digest(plan),
             "beside": [place.digest("tables/scores.parquet") for place in beside],
             "pseudonym_key_fingerprint": load_pseudonymiser()[0].fingerprint,
@@ -78,7 +82,7 @@ def standing_run(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, p
     DatasetError
         If the recipe's inputs allow no run.
     """
-    if not any(ref.startswith(f"{ledger.COHORT}/run-") for ref in ledger.refs(place, ledger.COHORT)):
+    if not has_run(place):
         return None
     archive = Path(config.cohort.dicom)
     try:
@@ -87,14 +91,24 @@ def standing_run(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, p
     except _WorkNeededError:
         return None
     plan = plan_run(config, spec, curation, withdrawn(place))
+    return if_standing(place, run_entry(config, spec, stage_refs(plan, settings), plan), len(plan.jobs))
+
+
+def has_run(place: Place) -> bool:
+    """Whether a run was finished in a workspace."""
+    return any(ref.startswith(f"{ledger.COHORT}/run-") for ref in ledger.refs(place, ledger.COHORT))
+
+
+def if_standing(place: Place, entry: ledger.Record, scans: int) -> Outcome | None:
+    """What a run of so many scans came to, if its record and all that it leads back to stand."""
     try:
-        found = closure(place, [run_entry(config, spec, settings, plan).ref])
+        found = closure(place, [entry.ref])
     except (OSError, DatasetError):
         return None
     if any(ledger.stands(place, ref) is None for ref in found):
         return None
     exclusions = len(read_table(place, "tables/exclusions.parquet"))
-    return outcome_of(place, len(plan.jobs), exclusions, len(plan.jobs))
+    return outcome_of(place, scans, exclusions, scans)
 
 
 def _nothing_new(_function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:

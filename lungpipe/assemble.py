@@ -17,6 +17,7 @@ from lungpipe.scan import ScanResult, gather_parts
 from lungpipe.segment.verdict import MaskLimits
 from lungpipe.store import ledger
 from lungpipe.store.tables import conform, make_table, read_table, write_table
+from lungpipe.subsets import with_subsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ def assemble(
     names: Sequence[str] = TABLES,
     limits: MaskLimits | None = None,
     region_limits: RegionLimits | None = None,
+    subsets: Mapping[str, float] | None = None,
 ) -> Assembled:
     """Write the tables of a plan with their records; those that stand are left alone.
 
@@ -68,13 +70,15 @@ def assemble(
         By which masks are judged; features of an excluded mask are left out, and the exclusion says so.
     region_limits : RegionLimits, optional
         By which regions get codes.
+    subsets : mapping of str to float, optional
+        Largest volume (mm3) by name: the rows of nodules and features up to it are there once more under that data set.
     """
     limits, region_limits = limits or MaskLimits(), region_limits or RegionLimits()
     judged_by: dict[str, dict[str, Any]] = {"series": {}, "agreement": {}}
     judged_by["features"] = {"mask_quality": asdict(limits), "region_quality": asdict(region_limits)}
     parts = [ref for result in results for ref in result.parts]
     failed = [asdict(r.exclusion) for r in results if r.exclusion]
-    inputs = {"plan_sha256": plan_digest(plan), "failed": failed}
+    inputs = {"plan_sha256": plan_digest(plan), "failed": failed, **({"subsets_mm3": dict(subsets)} if subsets else {})}
     volumes = [f"{result.patient_id}/volume-{result.volume_id}" for result in results if result.volume_id]
     sources = {"series": volumes, "agreement": [ref for ref in parts if "/agreement-" in ref]}
     masks = cache(lambda: _masks(place, parts, limits))
@@ -97,6 +101,8 @@ def assemble(
             frame = _table(place, name, plan, results, parts, limits, masks)
             if name == "features":
                 frame = with_codes(frame, region_limits)
+            if subsets and name in {"nodules", "features"}:
+                frame = conform(name, with_subsets(frame, masks(), subsets))
             write_table(frame, place, path)
             ledger.replace_older(place, ledger.record(place, entry, [path]))
             made["table"] += 1

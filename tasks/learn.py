@@ -27,7 +27,13 @@ def evaluate_one(key: ConfigurationKey, evaluation: Evaluation, workspace: str) 
 
 
 @task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
-def benchmark(address: str, evaluation: Evaluation, workspace: str, tables: tuple[str, ...]) -> Scored:
+def benchmark(
+    address: str,
+    evaluation: Evaluation,
+    workspace: str,
+    tables: tuple[str, ...],
+    others: tuple[Evaluation, ...] = (),
+) -> Scored:
     """Evaluate every configuration and write ``predictions.parquet`` and ``scores.parquet``.
 
     Parameters
@@ -38,6 +44,8 @@ def benchmark(address: str, evaluation: Evaluation, workspace: str, tables: tupl
     workspace : str
     tables : tuple of str
         References of the tables of nodules and features.
+    others : tuple of Evaluation
+        Of further data sets in the same tables.
 
     Raises
     ------
@@ -45,6 +53,13 @@ def benchmark(address: str, evaluation: Evaluation, workspace: str, tables: tupl
         If a configuration could not be evaluated at all.
     """
     place = Place.at(workspace)
+    results = {one: _evaluated(address, one, place) for one in (evaluation, *others)}
+    first = results.pop(evaluation)
+    return write_scores(place, evaluation, first, tables, results)
+
+
+def _evaluated(address: str, evaluation: Evaluation, place: Place) -> dict[ConfigurationKey, Configuration]:
+    """Every configuration of one data set, in the order of the tables."""
     found = read_table(place, "tables/features.parquet")[["segmenter", "region", "radius_mm"]].drop_duplicates()
     regions = [
         (str(row.segmenter), str(row.region), float(row.radius_mm))  # type: ignore[arg-type]
@@ -54,11 +69,11 @@ def benchmark(address: str, evaluation: Evaluation, workspace: str, tables: tupl
     keys += baseline_keys(regions, evaluation.classifiers)
     results: dict[ConfigurationKey, Configuration] = {}
     with progress("configurations", len(keys)) as advance:
-        for position, outcome in each(address, evaluate_one, keys, evaluation, workspace):
+        for position, outcome in each(address, evaluate_one, keys, evaluation, str(place)):
             if isinstance(outcome, Failure):
                 key = keys[position]
                 where = key.region if is_baseline(key) else f"{key.region} {key.radius_mm:g} mm"
                 raise LungpipeError(f"{key.classifier} on {key.segmenter}, {where}: {outcome.message}")
             results[keys[position]] = outcome
             advance(1, "")
-    return write_scores(place, evaluation, {key: results[key] for key in keys}, tables)
+    return {key: results[key] for key in keys}

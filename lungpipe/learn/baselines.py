@@ -104,7 +104,7 @@ def of_parts(results: Mapping[ConfigurationKey, ConfigurationResult], cohort: Co
     found = {}
     for name, regions in PARTS.items():
         part = {key: result for key, result in results.items() if key.region in regions}
-        if part:
+        if part and len(part) < len(results):  # all of them are the choice itself
             found[key_of(name, "chosen")] = choose_inside(part, cohort.folds).p
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from lungpipe.learn.baselines import SHUFFLED_LABELS, is_baseline, of_parts, shuffled_labels
 from lungpipe.learn.select import choose_inside
 from lungpipe.learn.tables import predictions_table, score_table
@@ -34,7 +36,11 @@ class Scored:
 
 
 def write_scores(
-    place: Place, evaluation: Evaluation, found: Mapping[ConfigurationKey, Configuration], tables: tuple[str, ...]
+    place: Place,
+    evaluation: Evaluation,
+    found: Mapping[ConfigurationKey, Configuration],
+    tables: tuple[str, ...],
+    others: Mapping[Evaluation, Mapping[ConfigurationKey, Configuration]] | None = None,
 ) -> Scored:
     """Write ``predictions.parquet`` and ``scores.parquet``, unless they stand.
 
@@ -46,21 +52,38 @@ def write_scores(
         Every configuration, in the order of the tables.
     tables : tuple of str
         References of the tables of nodules and features.
+    others : mapping, optional
+        Evaluations of further data sets of the workspace, with every configuration of theirs; their rows come after.
     """
-    n_reused = sum(one.reused for one in found.values())
-    made = {"configuration": len(found) - n_reused}
+    runs = {evaluation: found, **(others or {})}
+    every = [one for results in runs.values() for one in results.values()]
+    n_reused = sum(one.reused for one in every)
+    made = {"configuration": len(every) - n_reused}
     reused = {"configuration": n_reused}
     entry = ledger.named(
         ledger.COHORT,
         "scores",
         subject={"dataset": evaluation.dataset},
-        made_from=[*tables, *(one.ref for one in found.values())],
-        settings=asdict(evaluation),
+        made_from=[*tables, *(one.ref for one in every)],
+        settings=asdict(evaluation) | ({"others": [asdict(one) for one in others]} if others else {}),
         versions={"scores": VERSION},
     )
     if ledger.stands(place, entry.ref):
         return Scored(entry.ref, made, {**reused, "scores": 1})
     nodules = read_table(place, "tables/nodules.parquet")
+    written = [_tables(one, nodules, results) for one, results in runs.items()]
+    for path, parts in zip(OUTPUTS, zip(*written, strict=True), strict=True):
+        table = pd.concat(parts, ignore_index=True)
+        table.insert(1, "intensities", str(nodules["intensities"].iloc[0]))
+        write_table(table, place, path)
+    ledger.replace_older(place, ledger.record(place, entry, OUTPUTS))
+    return Scored(entry.ref, {**made, "scores": 1}, reused)
+
+
+def _tables(
+    evaluation: Evaluation, nodules: pd.DataFrame, found: Mapping[ConfigurationKey, Configuration]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions and scores of one data set."""
     cohort = evaluation.cohort(nodules)
     results = {key: one.result for key, one in found.items()}
     fixed = {key: result for key, result in results.items() if not is_baseline(key)}
@@ -68,12 +91,7 @@ def write_scores(
     beside = {key: result.p for key, result in results.items() if key.segmenter == BASELINE} | of_parts(results, cohort)
     dealt = replace(cohort, labels=shuffled_labels(cohort, evaluation.seed))
     baselines = {key: (dealt if key.region == SHUFFLED_LABELS else cohort, p) for key, p in beside.items()}
-    written = (
+    return (
         predictions_table(cohort, fixed, inside, baselines),
         score_table(cohort, fixed, inside, baselines, seed=evaluation.seed),
     )
-    for path, table in zip(OUTPUTS, written, strict=True):
-        table.insert(1, "intensities", str(nodules["intensities"].iloc[0]))
-        write_table(table, place, path)
-    ledger.replace_older(place, ledger.record(place, entry, OUTPUTS))
-    return Scored(entry.ref, {**made, "scores": 1}, reused)

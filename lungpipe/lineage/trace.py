@@ -111,7 +111,8 @@ def trace_nodule(place: Place, nodule_id: str, segmenter: str | None = None, ser
     first = rows[0]
     features = _features(place, first["patient_id"], {row["artefact"] for row in rows})
     shown = []
-    for row in rows:
+    # A nodule may be in several data sets of a workspace; its mask and features are the same.
+    for row in {(row["segmenter"], row["artefact"]): row for row in rows}.values():
         mask = f"{row['patient_id']}/masks-{row['artefact']}"
         shown.append(
             {
@@ -130,7 +131,7 @@ def trace_nodule(place: Place, nodule_id: str, segmenter: str | None = None, ser
         raise DatasetError(
             f"the ledger of {place} lacks a record that nodule {nodule_id} leads back to; see `lungpipe verify`"
         ) from error
-    volume = artefacts[f"{first['patient_id']}/volume-{first['volume_id']}"]
+    volume = artefacts.get(f"{first['patient_id']}/volume-{first['volume_id']}")  # none of outlines without images
     return Trace(
         nodule_id,
         first["patient_id"],
@@ -139,7 +140,7 @@ def trace_nodule(place: Place, nodule_id: str, segmenter: str | None = None, ser
         tuple(shown),
         artefacts,
         environments,
-        tuple(volume.inputs["instances"]),
+        tuple(volume.inputs["instances"]) if volume else (),
     )
 
 

@@ -20,7 +20,7 @@ from lungpipe.report.profile import CLASSES, hu_profile, profiles, ring_means
 from lungpipe.report.settings_text import flat, toml
 from lungpipe.report.stage_counts import stage_counts
 
-SIMULATED, MEASURED = "simulated", "measured"
+SIMULATED, MEASURED, NONE = "simulated", "measured", "none"
 TOP_SCORES = 20
 
 
@@ -30,11 +30,11 @@ def report_html(report: Report) -> str:
     Raises
     ------
     DatasetError
-        If the intensities are neither "simulated" nor "measured".
+        If the intensities are neither "simulated" nor "measured" nor "none".
     """
     for intensities in (report.intensities, *(one[2] for one in report.beside)):
-        if intensities not in (SIMULATED, MEASURED):
-            raise DatasetError(f'Intensities must be "{SIMULATED}" or "{MEASURED}", not "{intensities}".')
+        if intensities not in (SIMULATED, MEASURED, NONE):
+            raise DatasetError(f'Intensities must be "{SIMULATED}", "{MEASURED}" or "{NONE}", not "{intensities}".')
     pages = environment()
     pages.filters |= {"figure": _figure, "plain": plain}
     return pages.get_template("page.html.j2").render(_content(report))
@@ -48,6 +48,7 @@ def _content(report: Report) -> dict[str, Any]:
     return {
         "title": report.title,
         "simulated": report.intensities == SIMULATED,
+        "images": report.intensities != NONE,
         "verdicts": summary.verdicts(scores) if scores is not None else [],
         "pictures": _radius_pictures(report, scores),
         "profile": _profile(report),
@@ -64,6 +65,7 @@ def _content(report: Report) -> dict[str, Any]:
         "counts": [(_numbered(name, count), count) for name, count in counts],
         "patients_with_nodules": int(report.nodules["patient_id"].nunique()),
         "segmented": _segmented(report.nodules),
+        "subsets": report.run.get("subsets", {"largest_mm3": {}}),
         "scanners": summary.scanner_table(report.series),
         "reasons": summary.reasons(report.exclusions),
         "exclusions": report.exclusions.fillna("").to_dict("records"),
@@ -79,7 +81,9 @@ def _content(report: Report) -> dict[str, Any]:
 
 
 def _radius_pictures(report: Report, scores: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Draw AUC against radius for this run and those beside it, on one scale."""
+    """Draw AUC against radius for this run and those beside it, on one scale; without images there is one radius, 0."""
+    if report.intensities == NONE:
+        return []
     runs = [(report.title, scores, report.intensities), *report.beside]
     drawable = [
         (caption, table, intensities)
@@ -110,7 +114,7 @@ def _radius_pictures(report: Report, scores: pd.DataFrame | None) -> list[dict[s
 
 def _profile(report: Report) -> dict[str, str] | None:
     """Draw mean HU against distance for the segmenter that the page shows, where its regions allow it."""
-    if report.features is None or not len(report.features):
+    if report.features is None or not len(report.features) or report.intensities == NONE:
         return None
     profile = profiles(ring_means(report.features), report.nodules)
     if not (profile["outer_mm"] > 0).any():
@@ -156,7 +160,8 @@ def _sheet(report: Report) -> dict[str, Any] | None:
 def _segmented(nodules: pd.DataFrame) -> list[tuple[str, int]]:
     if "segmenter" not in nodules:
         return []
-    return [(plain(name), int(count)) for name, count in nodules.groupby("segmenter").size().items()]
+    once = nodules.drop_duplicates([name for name in (*summary.NODULE, "segmenter") if name in nodules])
+    return [(plain(name), int(count)) for name, count in once.groupby("segmenter").size().items()]
 
 
 def _rows(value: Any) -> list[tuple[str, str]]:
@@ -193,7 +198,7 @@ class Report:
     title : str
         Of the page: what was run.
     intensities : str
-        ``"simulated"``, which the page and every figure then say, or ``"measured"``.
+        ``"simulated"``, which the page and every figure then say, ``"measured"``, or ``"none"`` for outlines without images.
     run : mapping
         As in ``run.json``; ``recipe`` may be text or tables.
     series, nodules, exclusions : DataFrame

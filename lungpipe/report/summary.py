@@ -12,7 +12,7 @@ import pandas as pd
 from lungpipe.report.evaluation import baselines
 from lungpipe.report.figures import CONFIGURATION, configuration_name, plain
 
-NODULE = ["patient_id", "nodule_id"]
+NODULE = ["patient_id", "series_uid", "nodule_id"]
 
 
 def verdicts(scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -133,8 +133,9 @@ def cohort_counts(series: pd.DataFrame, nodules: pd.DataFrame, exclusions: pd.Da
             counts.append(("of these with a warning", warned))
         counts.append(("series set aside", quarantined))
     counts.append(("patients", int(series["patient_id"].nunique()) if "patient_id" in series else 0))
-    once = nodules.drop_duplicates(NODULE)
-    counts.append(("nodules segmented", len(once)))
+    once = nodules.drop_duplicates([name for name in NODULE if name in nodules])
+    outlined = "intensities" in once and bool(len(once)) and (once["intensities"] == "none").all()
+    counts.append(("nodules outlined" if outlined else "nodules segmented", len(once)))
     if "malignant" in once:
         labels = once["malignant"]
         counts += [
@@ -152,7 +153,7 @@ def scanner_table(series: pd.DataFrame) -> list[dict[str, Any]]:
     Parameters
     ----------
     series : DataFrame
-        Table of series; columns that it lacks are left out.
+        Table of series; columns that it lacks are left out. Without images there is one group.
 
     Returns
     -------
@@ -169,6 +170,9 @@ def scanner_table(series: pd.DataFrame) -> list[dict[str, Any]]:
     if not by or series.empty:
         return []
     table = series.assign(**{name: series[name].fillna("").replace("", "not given") for name in by})
+    if "intensities" in table and (table["intensities"] == "none").all():
+        by, table = ["images"], table.assign(images="none")
+        ranges.pop("kvp")
     rows = []
     for found, group in table.groupby(by, sort=True):
         row: dict[str, Any] = dict(zip(by, found if isinstance(found, tuple) else (found,), strict=True))

@@ -32,7 +32,7 @@ def nodule_tiles(
     place : Place
         The workspace.
     nodules : DataFrame
-        Rows of one segmenter of ``nodules.parquet``; the first ``most`` of them are shown.
+        Rows of one segmenter of ``nodules.parquet``; the first ``most`` of those with an image are shown.
     radius_mm : float
         Of the outlined surroundings before clipping, mm; 0 for none.
     probability : mapping
@@ -41,7 +41,7 @@ def nodule_tiles(
         Most tiles.
     """
     tiles = []
-    for row in nodules.head(most).to_dict("records"):
+    for row in nodules[nodules["volume_id"] != ""].head(most).to_dict("records"):
         store = f"volumes/{row['volume_id']}.zarr"
         mask = read_mask(place, store, f"masks/{row['artefact']}/{row['nodule_id']}")
         outlines = {"nodule": mask}

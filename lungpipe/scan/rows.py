@@ -68,10 +68,16 @@ class Rows:
         prefix = f"{where}: " if where else ""
         self.exclusions.append({**row, "message": prefix + error.message, "intensities": self.who["intensities"]})
 
-    def nodule(self, nodule: Nodule, segmenter: str, mask: Mask, volume: CTVolume) -> None:
-        """Record a mask. Label, split and verdict are joined later: no mask depends on them."""
-        hu = volume.crop(mask.start, mask.stop).hu[mask.voxels]
+    def nodule(self, nodule: Nodule, segmenter: str, mask: Mask, volume: CTVolume | None) -> None:
+        """Record a mask. Label, split and verdict are joined later: no mask depends on them.
+
+        Without an image there are no HU, and of the centre only z is known: x and y are counted from the image's position.
+        """
+        nan = float("nan")
+        mean_hu = nan if volume is None else float(volume.crop(mask.start, mask.stop).hu[mask.voxels].mean())
         x, y, z = mask.centre_mm.tolist()
+        if volume is None:
+            x = y = nan
         lengths = measure(mask)
         self.nodules.append(
             {
@@ -84,7 +90,7 @@ class Rows:
                 "y_mm": y,
                 "z_mm": z,
                 "n_voxels": mask.n_voxels,
-                "mean_hu": float(hu.mean()),
+                "mean_hu": mean_hu,
                 **asdict(lengths),
                 "size_class": size_class(lengths.axial_mean_mm),
                 **asdict(measure_quality(mask, volume, nodule)),

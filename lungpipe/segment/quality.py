@@ -15,6 +15,7 @@ from lungpipe.volume import Mask, box_around
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lungpipe.geometry import Triple
     from lungpipe.nodule import Nodule
     from lungpipe.volume import CTVolume
 
@@ -69,14 +70,14 @@ class MaskQuality:
     soft_rim_fraction: float
 
 
-def measure_quality(mask: Mask, volume: CTVolume, nodule: Nodule) -> MaskQuality:
+def measure_quality(mask: Mask, volume: CTVolume | None, nodule: Nodule) -> MaskQuality:
     """Measure a mask that is not empty.
 
     Parameters
     ----------
     mask : Mask
-    volume : CTVolume
-        The image that it is of, HU.
+    volume : CTVolume or None
+        The image that it is of, HU; without one, what HU tell is NaN.
     nodule : Nodule
         Its annotation, with a centre.
 
@@ -88,13 +89,10 @@ def measure_quality(mask: Mask, volume: CTVolume, nodule: Nodule) -> MaskQuality
         If the annotation's centre lies outside the image.
     """
     low, high = mask.bounds
-    start, stop = box_around(volume.frame, low, high, MARGIN_MM)
+    frame = mask.frame if volume is None else volume.frame
+    start, stop = box_around(frame, low, high, MARGIN_MM)
     inside = mask.within(start, stop).voxels
-    hu = volume.crop(start, stop).hu
-    here = hu[inside].astype(np.float64)
-    spacing_mm = volume.frame.spacing_mm
-    beyond = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
-    rim = hu[(beyond > RIM_MM[0]) & (beyond <= RIM_MM[1])]
+    spacing_mm = frame.spacing_mm
     padded = np.pad(inside, 1)
     half_mm = float(depth_mm(padded, spacing_mm).max()) - min(spacing_mm) / 2
     ball_mm = (3.0 * mask.volume_mm3 / (4.0 * np.pi)) ** (1 / 3)
@@ -103,15 +101,27 @@ def measure_quality(mask: Mask, volume: CTVolume, nodule: Nodule) -> MaskQuality
         n_slices=int(inside.any(axis=(1, 2)).sum()),
         n_components=int(ndimage.label(inside)[1]),
         centre_inside=int(_centre_inside(mask, nodule)),
-        at_edge=int(min(low) == 0 or any(b == n for b, n in zip(high, volume.frame.shape, strict=True))),
+        at_edge=int(min(low) == 0 or any(b == n for b, n in zip(high, frame.shape, strict=True))),
         box_excess_mm=excess_mm,
         outside_fraction=outside,
         box_fraction=filled,
         thickness_ratio=half_mm / ball_mm,
-        median_hu=float(np.median(here)),
-        calcified_fraction=float(np.mean(here > CALCIFIED_HU)),
-        soft_rim_fraction=float(np.mean(rim > SOFT_HU)) if rim.size else 0.0,
+        **_by_hu(inside, None if volume is None else volume.crop(start, stop).hu, spacing_mm),
     )
+
+
+def _by_hu(inside: NDArray[np.bool_], hu: NDArray[np.int16] | None, spacing_mm: Triple) -> dict[str, float]:
+    """What the HU of a crop (z, y, x) say of a mask on it; NaN where there are none."""
+    if hu is None:
+        return dict.fromkeys(("median_hu", "calcified_fraction", "soft_rim_fraction"), float("nan"))
+    here = hu[inside].astype(np.float64)
+    beyond = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
+    rim = hu[(beyond > RIM_MM[0]) & (beyond <= RIM_MM[1])]
+    return {
+        "median_hu": float(np.median(here)),
+        "calcified_fraction": float(np.mean(here > CALCIFIED_HU)),
+        "soft_rim_fraction": float(np.mean(rim > SOFT_HU)) if rim.size else 0.0,
+    }
 
 
 def _centre_inside(mask: Mask, nodule: Nodule) -> bool:

@@ -110,7 +110,7 @@ def codes_of(row: Mapping[str, Any], limits: MaskLimits) -> tuple[str, ...]:
         "several_components": row["n_components"] > 1,
         "centre_outside": not row["centre_inside"],
         "thin_sheet": row["thickness_ratio"] < limits.min_thickness_ratio and row["n_voxels"] >= limits.min_voxels,
-        "hu_implausible": not low_hu <= row["median_hu"] <= high_hu,
+        "hu_implausible": row["median_hu"] < low_hu or row["median_hu"] > high_hu,
         "calcified_core_only": row["calcified_fraction"] > 0.9 and row["soft_rim_fraction"] > 0.5,
         "disagreement": row["disagreement"] > limits.max_disagreement,
     }

@@ -18,7 +18,15 @@ Row = dict[str, Any]
 
 
 def volume_name(volume_id: str) -> str:
-    """Zarr group of a volume, relative to the workspace."""
+    """Zarr group of a volume, relative to the workspace.
+
+    Raises
+    ------
+    StoreError
+        If the id is empty: the data set is outlines without images.
+    """
+    if not volume_id:
+        raise StoreError("no_image", "the nodule has no image: its data set is outlines alone")
     return f"volumes/{volume_id}.zarr"
 
 

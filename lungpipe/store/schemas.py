@@ -34,6 +34,8 @@ CHOSEN, BASELINE = "chosen", "baseline"
 BASELINES = (
     "volume", "diameter", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels", "shuffled-labels",
 )  # fmt: skip
+#: Where HU come from; ``none`` for outlines without images.
+INTENSITIES = ("measured", "simulated", "none")
 #: What takes voxels from a region, by cause (:data:`lungpipe.region.expand.CAUSES`), for people.
 CLIPPED_BY = {
     "edge": "the edge of the scan",
@@ -61,7 +63,7 @@ def _of(kind: str) -> tuple[Column, ...]:
 
 _DATASET = Column("dataset", "str", "", "Data set, by its name in the catalog", "generic", _NAME)
 _INTENSITIES = Column(
-    "intensities", "str", "", "Whether HU were measured or made by the phantom", "measured", OneOf(("measured", "simulated"))
+    "intensities", "str", "", "Whether HU were measured, made by the phantom, or none are at hand", "measured", OneOf(INTENSITIES)
 )  # fmt: skip
 _NODULE_ID = Column("nodule_id", "str", "", "Annotated nodule", "N-AAAAAAAAAAA2", _pseudonym("N"))
 _SEGMENTER = Column("segmenter", "str", "", "Segmenter that drew the mask, by its plug-in name", "otsu", _NAME)
@@ -123,6 +125,15 @@ EXCLUSIONS = Schema(
     (),
 )  # fmt: skip
 
+#: What of a nodule only its images tell.
+_OF_IMAGES = ["x_mm", "y_mm", "mean_hu", "median_hu", "calcified_fraction", "soft_rim_fraction"]
+
+
+def _told_by_images(table: pd.DataFrame) -> pd.Series[bool]:
+    without, missing = table["intensities"] == "none", table[_OF_IMAGES].isna()
+    return missing.all(axis=1).eq(without) & missing.any(axis=1).eq(without) & (table["volume_id"] == "").eq(without)
+
+
 NODULES = Schema(
     "A nodule as one segmenter drew it",
     (
@@ -131,13 +142,13 @@ NODULES = Schema(
         _SEGMENTER,
         Column("malignant", "Int64", "1", "Label: 1 malignant, 0 benign; missing if unlabelled", 1, OneOf((0, 1)), nullable=True),
         Column("split", "str", "", "Part of the data set's published split; empty without one", "", OneOf(("", "train", "validation", "test"))),
-        Column("x_mm", "float64", "mm", "Centre of the mask, LPS x (to the patient's left)", -86.6),
-        Column("y_mm", "float64", "mm", "Centre of the mask, LPS y (to the patient's back)", -54.8),
+        Column("x_mm", "float64", "mm", "Centre of the mask, LPS x (to the patient's left); missing without images", -86.6, nullable=True),
+        Column("y_mm", "float64", "mm", "Centre of the mask, LPS y (to the patient's back); missing without images", -54.8, nullable=True),
         Column("z_mm", "float64", "mm", "Centre of the mask, LPS z (to the patient's head)", -147.1),
         Column("n_voxels", "int64", "1", "Voxels of the mask on the grid of the scan", 799, Between(1)),
         _VOLUME_MM3,
         Column("sphere_diameter_mm", "float64", "mm", "Diameter of the sphere of that volume", 10.2, _POSITIVE),
-        Column("mean_hu", "float64", "HU", "Mean of the voxels of the mask", -154.7),
+        Column("mean_hu", "float64", "HU", "Mean of the voxels of the mask; missing without images", -154.7, nullable=True),
         Column("axial_long_mm", "float64", "mm", "Longest diameter within one slice", 12.1, _POSITIVE),
         Column("axial_short_mm", "float64", "mm", "Longest chord perpendicular to it in that slice", 9.0, _POSITIVE),
         Column("axial_mean_mm", "float64", "mm", "Mean of the two", 10.5, _POSITIVE),
@@ -151,19 +162,20 @@ NODULES = Schema(
         Column("outside_fraction", "float64", "1", "Part of the mask outside the annotated box; missing without a box", 0.0, _FRACTION, nullable=True),
         Column("box_fraction", "float64", "1", "Part of the annotated box that the mask fills; missing without a box", 0.5, _FRACTION, nullable=True),
         Column("thickness_ratio", "float64", "1", "Largest ball inside the mask over the ball of its volume, by radius", 0.8, _NOT_NEGATIVE),
-        Column("median_hu", "float64", "HU", "Median of the voxels of the mask", -120.0),
-        Column("calcified_fraction", "float64", "1", "Part of the mask above 200 HU", 0.0, _FRACTION),
-        Column("soft_rim_fraction", "float64", "1", "Part of what lies 1 to 3 mm outside the mask that is above -400 HU", 0.1, _FRACTION),
+        Column("median_hu", "float64", "HU", "Median of the voxels of the mask; missing without images", -120.0, nullable=True),
+        Column("calcified_fraction", "float64", "1", "Part of the mask above 200 HU; missing without images", 0.0, _FRACTION, nullable=True),
+        Column("soft_rim_fraction", "float64", "1", "Part of what lies 1 to 3 mm outside the mask that is above -400 HU; missing without images", 0.1, _FRACTION, nullable=True),
         Column("disagreement", "float64", "1", "1 - mean Dice with the other methods' masks; missing without others", 0.1, _FRACTION, nullable=True),
         Column("verdict", "str", "", "What the codes come to under the recipe", "accept", OneOf(("accept", "warn", "exclude"))),
         Column("codes", "str", "", "What needs a look about the annotation's outlines and the mask", "", _SNAKES),
         Column("mask_id", "str", "", "Content of the mask: voxels and place", "00000000000000c3", _HEX16),
         _ARTEFACT,
-        Column("volume_id", "str", "", "Ledger record of its volume, volumes/ID.zarr", "00000000000000b2", _HEX16),
-        Column("source_sha256", "str", "", "SHA-256 over the contents of the files of the series", "0" * 64, _HEX64),
-        Column("voxels_sha256", "str", "", "SHA-256 over the HU of the scan (int16, little-endian, z y x): the same image under another name has it too", "0" * 64, _HEX64),
+        Column("volume_id", "str", "", "Ledger record of its volume, volumes/ID.zarr; empty without images", "00000000000000b2", Matches(r"([0-9a-f]{16})?", "16 hex digits, or empty")),
+        Column("source_sha256", "str", "", "SHA-256 over the contents of the files of the series, or of its outlines without images", "0" * 64, _HEX64),
+        Column("voxels_sha256", "str", "", "SHA-256 over the HU of the scan (int16, little-endian, z y x), which the same image under another name has too; empty without images", "0" * 64, Matches(r"([0-9a-f]{64})?", "64 hex digits, or empty")),
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
+    (Relation("what only images tell is missing without images, and only then", _told_by_images),),
 )  # fmt: skip
 
 AGREEMENT = Schema(

@@ -1,0 +1,82 @@
+"""The flow of a cohort of outlines without images: contours in, benchmark report out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from prefect import flow
+
+from data_catalog.lidc import database_path
+from flows.cohort import Account, close, is_reused, told, without_benchmark, write_record
+from flows.config import load_config
+from flows.plan import evaluation
+from flows.shape_plan import SMALL_SHARE, check_shapes, shape_plan, shape_refs, small_limit
+from flows.standing import Outcome, outcome_of, run_entry
+from lungpipe.assemble import TABLES, assemble
+from lungpipe.lineage.openlineage import Data, open_lineage, table_data
+from lungpipe.scan.outlines import outline_names, volumes_of
+from lungpipe.store.place import Place
+from tasks.cluster import dask_cluster
+from tasks.learn import benchmark
+from tasks.progress import say
+from tasks.report import report
+from tasks.shapes import extract_shapes
+
+
+@flow(name="shape-cohort", persist_result=False, validate_parameters=False)
+def shape_cohort(
+    recipe: str,
+    workspace: str,
+    overrides: list[str] | None = None,
+    dask: str | None = None,
+    workers: int | None = None,
+) -> Outcome:
+    """Read outlines, draw masks, extract their shape, evaluate, report; see ``lungpipe run --help``.
+
+    Raises
+    ------
+    DatasetError, PluginError
+        Before any work, if the recipe asks for what outlines alone cannot give, or the file is not there.
+    """
+    config = load_config(Path(recipe), overrides)
+    spec, limits = check_shapes(config)
+    place = Place.at(workspace)
+    workers_of = (dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker)
+    outlines = Data(f"{spec.name}/outlines")
+    tables_of = {name: table_data(spec.name, name) for name in (*TABLES, "predictions", "scores")}
+    scored = None
+    with open_lineage("cohort", told(config), [outlines], [*tables_of.values()]) as events:
+        account = Account(events)
+        with account.stage("plan", [outlines]):
+            plan, scans = shape_plan(config, spec, place)
+        say(f"cohort: {len(plan.jobs)} scans with outlines of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
+        with dask_cluster(*workers_of) as address:
+            with account.stage("shapes", [outlines], [Data(f"{spec.name}/parts")]):
+                results = extract_shapes(address, scans, str(place), config.run.scan_timeout_s)
+            volumes_mm3 = volumes_of(place, results)
+            subsets = small_limit(spec, volumes_mm3)
+            with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
+                tables = assemble(place, plan, results, limits=limits, subsets=subsets)
+            if config.benchmark is not None:
+                read, written = (("nodules", "features"), ("predictions", "scores"))
+                with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
+                    whole = evaluation(config.benchmark, spec)
+                    others = tuple(replace(whole, dataset=name) for name in subsets)
+                    scored = benchmark(address, whole, str(place), tuple(tables.refs[name] for name in read), others)
+            else:
+                without_benchmark(place)
+        for result in results:
+            account.add(result)
+        account.add(tables)
+        if scored is not None:
+            account.add(scored)
+        names = {**outline_names(), "mask_quality": asdict(limits)}
+        about = {"nodules": len(volumes_mm3), "share": SMALL_SHARE, "largest_mm3": subsets}
+        files = {"read": 1, "left_out": 0}
+        write_record(place, config, plan, names, results, account, files, database_path(), subsets=about)
+        made_from = [*tables.refs.values(), *([scored.ref] if scored else [])]
+        with account.stage("report", [*tables_of.values()]):
+            page = report(str(place), config.report.beside, None, made_from)
+        close(place, run_entry(config, spec, shape_refs(plan), plan), results, [*made_from, page])
+    return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
