@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungpipe.learn.cohort import IDENTITY, Cohort, ConfigurationKey
+from lungpipe.learn.models import Logistic
 from lungpipe.learn.select import choose_inside
 from lungpipe.store.schemas import BASELINE, CONTROLS
 
@@ -44,8 +45,8 @@ MEANING = {
     "shuffled-voxels": "the nodule with its voxels in a random order: no texture is left",
     SHUFFLED_LABELS: "labels dealt anew: nothing can be learned",
 }
-#: The classifier of the baselines of size.
-PLAIN = "logistic"
+#: The classifier of the baselines of size: one column needs no penalty.
+PLAIN = Logistic(strengths=(1.0,))
 
 
 def key_of(name: str, classifier: str) -> ConfigurationKey:
@@ -102,9 +103,10 @@ def of_parts(results: Mapping[ConfigurationKey, ConfigurationResult], cohort: Co
         By key of the baseline, shape (n_repeats, n); what no region has is not there.
     """
     found = {}
+    n_choices = sum(not is_baseline(key) for key in results)
     for name, regions in PARTS.items():
         part = {key: result for key, result in results.items() if key.region in regions}
-        if part and len(part) < len(results):  # all of them are the choice itself
+        if part and (set(regions) <= set(CONTROLS) or len(part) < n_choices):  # all of them are the choice itself
             found[key_of(name, "chosen")] = choose_inside(part, cohort.folds).p
     return found
 
@@ -118,5 +120,5 @@ def baseline_keys(regions: Sequence[tuple[str, str, float]], classifiers: Sequen
         Segmenter, region and radius of what the table of features has.
     classifiers : sequence of str
     """
-    keys = [key_of(name, PLAIN) for name in SIZES]
+    keys = [key_of(name, PLAIN.name) for name in SIZES]
     return [*keys, key_of(SHUFFLED_LABELS, classifiers[0])] if regions else keys

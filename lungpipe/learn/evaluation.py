@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lungpipe import plugins
-from lungpipe.learn.baselines import SIZES, shuffled_labels, size_matrix
+from lungpipe.learn.baselines import PLAIN, SIZES, shuffled_labels, size_matrix
 from lungpipe.learn.cohort import (
     Cohort,
     ConfigurationKey,
@@ -92,8 +92,8 @@ def evaluate_recorded(place: Place, key: ConfigurationKey, evaluation: Evaluatio
     """
     cohort, matrix, columns = _asked(place, key, evaluation)
     name = key.classifier
-    classifier = plugins.find("classifiers", name)()
     plain = key.segmenter == BASELINE and key.region in SIZES
+    classifier = PLAIN if plain else plugins.find("classifiers", name)()
     preparation = AS_IS if plain else evaluation.preparation
     batch = _batches(place, cohort, evaluation.harmonise) if preparation.harmonise else None
     settings = {word: value for word, value in asdict(evaluation).items() if word != "classifiers"}

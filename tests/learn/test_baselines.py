@@ -94,6 +94,8 @@ def test_parts_choose_among_their_own_regions(cohort):
     assert set(parts) == {key_of(name, "chosen") for name in ("nodule-only", "surroundings-only", "box-without-mask")}
     shell = results[ConfigurationKey("otsu", "shell", 8.0, "logistic")]
     assert np.array_equal(parts[key_of("surroundings-only", "chosen")], shell.p)
+    alone = {key: result for key, result in results.items() if key.region == "shell"}
+    assert not of_parts(alone, cohort)  # it would be the choice itself
     # A control is never chosen, however well it does.
     fixed = {key: result for key, result in results.items() if not is_baseline(key)}
     inside = choose_inside(fixed, cohort.folds)
