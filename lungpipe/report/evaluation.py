@@ -9,7 +9,7 @@ import pandas as pd
 
 from lungpipe.learn.baselines import MEANING
 from lungpipe.learn.calibration import calibration_curve, expected_calibration_error, recalibrate
-from lungpipe.learn.cohort import feature_columns
+from lungpipe.learn.cohort import IDENTITY, feature_columns
 from lungpipe.learn.decision import decision_curve
 from lungpipe.learn.figures import figure_table
 from lungpipe.learn.power import cohort_power
@@ -104,7 +104,7 @@ def chosen_of(predictions: pd.DataFrame, dataset: str) -> Chosen | None:
     own = predictions[(predictions["segmenter"] == CHOSEN) & (predictions["dataset"] == dataset)]
     if own["y"].nunique() < 2:
         return None
-    identity = ["patient_id", "series_uid", "nodule_id"]
+    identity = [name for name in IDENTITY if name in own]
     table = own.pivot_table(index=identity, columns="repeat", values="p").dropna()
     labels = own.groupby(identity)["y"].first().reindex(table.index).to_numpy(dtype=np.int64)
     rows = table.index.to_frame(index=False)
@@ -188,8 +188,11 @@ def _subgroups(
 
 def _values(rows: pd.DataFrame, nodules: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
     """What divides the nodules, a row each; empty text counts as missing."""
-    once = nodules.drop_duplicates(["series_uid", "nodule_id"]).set_index(["series_uid", "nodule_id"])
-    keys = pd.MultiIndex.from_frame(rows[["series_uid", "nodule_id"]])
+    identity = [name for name in IDENTITY if name in rows and name in nodules]
+    once = nodules.drop_duplicates(identity).set_index(identity)
+    keys = pd.MultiIndex.from_frame(rows[identity])
+    if "series_uid" not in rows:
+        rows = rows.assign(series_uid="")
     scans = series.drop_duplicates("series_uid").set_index("series_uid").reindex(rows["series_uid"])
     found: dict[str, Any] = {}
     if "size_class" in once:

@@ -65,7 +65,7 @@ def test_page_is_one_file_that_loads_nothing(standard):
     page = Page(path)
     assert not page.open
     assert all(one.startswith(("#", "data:")) for one in page.addresses)
-    assert len(page.images) == 3
+    assert len(page.images) == 5
     assert all(len(one["alt"]) > 20 for one in page.images)
     assert "http" not in re.sub(r"data:[^\"]+", "", path.read_text(encoding="utf-8"))
     assert path.stat().st_size < 3e6
@@ -87,7 +87,7 @@ def test_simulated_intensities_are_said_and_measured_ones_are_not(standard, make
     """A simulated run has the banner and captions; a measured one has no such word anywhere."""
     simulated = Page(standard)
     measured = Page(write_report(make_report(intensities="measured"), tmp_path))
-    assert simulated.text.count("Simulated intensities") == 4
+    assert simulated.text.count("Simulated intensities") == 6
     assert "simulated" not in measured.text.lower()
 
 
@@ -95,7 +95,7 @@ def test_run_beside_is_drawn_with_its_own_verdict(make_report, tmp_path):
     """A negative control gets its own picture, caption, honest figure and word on its intensities."""
     control = make_scores(effect=0.0)
     page = Page(write_report(make_report(beside=[("No effect planted", control, "simulated")]), tmp_path))
-    assert len(page.images) == 4
+    assert len(page.images) == 6
     honest = control.iloc[-1]
     assert f"AUC {honest['auc']:.2f} ({honest['auc_low']:.2f} to {honest['auc_high']:.2f})" in page.text
     assert "No effect planted . Simulated intensities." in page.text or "No effect planted. Simulated" in page.text
@@ -137,12 +137,12 @@ def test_every_exclusion_is_listed_and_escaped(standard):
 
 
 def test_downloads_hold_the_tables(standard):
-    """The CSV links decode to the tables of scores and exclusions."""
+    """The CSV links decode to calibration, decision curve, exclusions and scores."""
     page = Page(standard)
     links = [one for one in page.addresses if one.startswith("data:text/csv")]
     tables = [pd.read_csv(io.BytesIO(base64.b64decode(one.partition(",")[2]))) for one in links]
-    assert [len(table) for table in tables] == [3, 85]
-    np.testing.assert_allclose(tables[1]["auc"], make_scores()["auc"])
+    assert [len(table) for table in tables] == [2, 99, 3, 85]
+    np.testing.assert_allclose(tables[3]["auc"], make_scores()["auc"])
 
 
 def test_recipe_and_versions_are_there(standard):

@@ -1,0 +1,94 @@
+"""The section on the honest choice: figures that other code gives too, masked subgroups, and baselines in words."""
+
+import base64
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_tables import make_scores
+from sklearn.metrics import average_precision_score, brier_score_loss
+
+from lungpipe.report.evaluation import baselines, chosen_of, evaluation_content
+
+
+def tables(n=160, seed=0):
+    """Predictions of two repeats of a choice over nodules of as many patients on two scanners, and the other tables."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    ids = pd.DataFrame(
+        {name: [f"{name[0]}{k:03d}" for k in range(n)] for name in ("patient_id", "series_uid", "nodule_id")}
+    )
+    parts = [
+        ids.assign(y=y, p=np.clip(0.5 + 0.25 * (y - 0.5) + rng.normal(0, 0.2, n), 0.01, 0.99), repeat=repeat)
+        for repeat in (0, 1)
+    ]
+    predictions = pd.concat(parts, ignore_index=True).assign(dataset="phantom", segmenter="chosen")
+    order = rng.permutation(len(predictions))
+    nodules = ids.assign(size_class=np.where(np.arange(n) < 100, "2", np.where(np.arange(n) < 150, "3", "4A")))
+    series = ids[["patient_id", "series_uid"]].assign(
+        manufacturer=np.where(np.arange(n) < 80, "A", "B"), slice_thickness_mm=1.25
+    )
+    return predictions.iloc[order].reset_index(drop=True), nodules, series
+
+
+@pytest.fixture(scope="module")
+def content():
+    predictions, nodules, series = tables()
+    return evaluation_content(make_scores(), predictions, nodules, series, None, simulated=True)
+
+
+def test_figures_are_those_of_scikit_learn(content):
+    """Means over the repeats, nodules in any order, within their intervals."""
+    predictions, _, _ = tables()
+    found = {name: (value, low, high) for name, value, low, high in content["figures"]}
+    for name, figure in (("Brier score", brier_score_loss), ("Average precision", average_precision_score)):
+        expected = np.mean([figure(part["y"], part["p"]) for _, part in predictions.groupby("repeat")])
+        value, low, high = found[name]
+        assert value == pytest.approx(expected)
+        assert low < value < high
+    assert content["n"] == 160
+
+
+def test_pictures_have_words_and_numbers(content):
+    """Every picture has a text that tells what it shows, and a table to download with as many rows."""
+    for part in (content["calibration"], content["decision"], content["subgroups"]):
+        assert part["src"].startswith("data:image/svg+xml;base64,")
+        assert len(part["alt"]) > 60
+        csv = base64.b64decode(part["csv"].split(",")[1]).decode().splitlines()
+        assert len(csv) > 3
+
+
+def test_small_subgroups_are_masked(content):
+    """Ten nodules of one size class, five of a class, have no figures; the others have; one thickness divides nothing."""
+    rows = pd.DataFrame(content["subgroups"]["rows"])
+    assert set(rows["by"]) == {"size class (Lung-RADS)", "manufacturer"}
+    by = rows.set_index("value")
+    assert by.loc["4A", "masked"]
+    assert np.isnan(by.loc["4A", "auc"])
+    for value in ("2", "A", "B"):
+        assert 0.5 < by.loc[value, "auc"] < 1
+    assert by.loc["A", "gap"] == pytest.approx(-by.loc["B", "gap"])
+
+
+def test_nothing_to_say_without_a_choice():
+    """No benchmark, no choice, or one class only: no section."""
+    predictions, nodules, series = tables()
+    assert evaluation_content(None, None, nodules, series, None, simulated=False) is None
+    assert chosen_of(predictions, "another") is None
+    assert chosen_of(predictions[predictions["y"] == 1], "phantom") is None
+
+
+def test_baselines_say_what_they_are():
+    """Rows of baselines, the highest first, in words; rows without an AUC are left out."""
+    row = {"selection": "baseline", "segmenter": "baseline", "auc_low": 0.4, "auc_high": 0.9}
+    scores = pd.DataFrame(
+        [
+            row | {"region": "volume", "auc": 0.6},
+            row | {"region": "shuffled-voxels", "auc": 0.7},
+            row | {"region": "diameter", "auc": np.nan},
+            row | {"region": "nodule", "selection": "fixed", "auc": 0.99},
+        ]
+    )
+    found = baselines(scores)
+    assert [one["region"] for one in found] == ["shuffled-voxels", "volume"]
+    assert "no texture" in found[0]["meaning"]
