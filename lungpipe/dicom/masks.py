@@ -198,8 +198,6 @@ def _read_label_image(path: Path, frame: Geometry, which: str | int | None) -> M
         voxels, geometry = read_image(path)
     except (DatasetError, GeometryError) as error:
         raise _unreadable(error) from None
-    if voxels.ndim != 3:
-        raise AnnotationError("unsupported_mask", "the mask image has several values a voxel; expected one label each")
     mismatch = geometry.mismatch(frame)
     if mismatch:
         raise AnnotationError("mask_grid_differs", f"the mask file is not on the volume's grid: {mismatch}")

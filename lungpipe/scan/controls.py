@@ -35,17 +35,15 @@ def unclipped(mask: Mask) -> Region:
     return Region(ShellSpec("nodule"), mask, 0.0, dict.fromkeys(CAUSES, 0.0))
 
 
-def shuffled(volume: CTVolume, mask: Mask, nodule_id: str, settings: RadiomicsSettings) -> CTVolume:
-    """The image about a nodule with the nodule's own voxels in a random order, the same for the same id.
+def shuffled(volume: CTVolume, mask: Mask, settings: RadiomicsSettings) -> CTVolume:
+    """The image about a nodule with the nodule's own voxels in a random order, the same for the same mask.
 
     Parameters
     ----------
     volume : CTVolume
         The whole scan.
     mask : Mask
-        The nodule.
-    nodule_id : str
-        Seeds the order.
+        The nodule; its voxels and place seed the order, whatever its pseudonym.
     settings : RadiomicsSettings
         Say how far the filters read.
     """
@@ -56,5 +54,5 @@ def shuffled(volume: CTVolume, mask: Mask, nodule_id: str, settings: RadiomicsSe
     crop = volume.crop((z0, y0, x0), (z1, y1, x1))
     inside = mask.within(crop.start, crop.stop).voxels
     hu = crop.hu.copy()
-    hu[inside] = np.random.default_rng(seed_of(nodule_id, 0)).permutation(hu[inside])
+    hu[inside] = np.random.default_rng(seed_of(mask.content_id)).permutation(hu[inside])
     return CTVolume(hu, volume.frame, crop.start)

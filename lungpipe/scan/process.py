@@ -398,7 +398,7 @@ class _Scan:
     def _write_controls(self, rows: Rows, nodule_id: str, segmenter: str, mask: Mask) -> None:
         """Extract the features of a nodule's box, and of the nodule with its voxels shuffled."""
         settings = self.settings
-        mixed = shuffled(self.volume, mask, nodule_id, settings.radiomics)
+        mixed = shuffled(self.volume, mask, settings.radiomics)
         for control, volume, region in ((BOX, self.volume, box_of(mask)), (SHUFFLED, mixed, unclipped(mask))):
             (value,) = settings.extractor(volume, [region.mask], settings.radiomics)
             if isinstance(value, FeatureError):

@@ -109,7 +109,7 @@ def test_what_is_no_mask(tmp_path, series):
     assert code_of(tmp_path / "text.nii") == "unreadable_mask"
     assert code_of(tmp_path / "4d.nrrd") == "unreadable_mask"
     assert code_of(tmp_path / "cut.dcm") == "unsupported_mask"
-    assert code_of(tmp_path / "rgb.mha") == "unsupported_mask"
+    assert code_of(tmp_path / "rgb.mha") == "unreadable_mask"
     assert code_of(tmp_path) == "unsupported_mask"
     with pytest.raises(AnnotationError) as error:
         mask_kind(tmp_path / "ct" / next((tmp_path / "ct").iterdir()).name)

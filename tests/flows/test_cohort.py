@@ -12,6 +12,7 @@ from lungpipe.curate import curate_folder
 from lungpipe.errors import DatasetError
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
+from lungpipe.store.schemas import BASELINES
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,11 @@ def test_every_bad_case_is_excluded_with_its_code(run):
 
 
 def test_sound_cases_have_every_row(run):
-    """Each sound nodule has its nodule, grown and shell row, with 107 features and no gap."""
+    """Each sound nodule has its nodule, grown and shell row and the benchmark's controls, with 107 features and no gap."""
     _, workspace, _ = run
     features = table(workspace, "features")
-    assert len(features) == 8 * 3
-    assert set(features["region"]) == {"nodule", "grown", "shell"}
+    assert len(features) == 8 * 5
+    assert set(features["region"]) == {"nodule", "grown", "shell", "box", "shuffled"}
     values = features.filter(like="original_")
     assert values.shape[1] == 107
     assert values.notna().all().all()
@@ -73,10 +74,11 @@ def test_sound_cases_have_every_row(run):
 
 
 def test_benchmark_covers_every_configuration(run):
-    """Scores hold each region and classifier and the honest choice; each nodule is predicted once a configuration."""
+    """Scores hold each region and classifier, the honest choice and all baselines; each nodule is predicted once by each."""
     outcome, workspace, _ = run
     scores = table(workspace, "scores")
-    assert len(scores) == 3 * 2 + 1
+    assert scores["selection"].value_counts().to_dict() == {"fixed": 3 * 2, "inside": 1, "baseline": len(BASELINES)}
+    assert set(scores.loc[scores["selection"] == "baseline", "region"]) == set(BASELINES)
     assert outcome.auc == scores.loc[scores["selection"] == "inside", "auc"].iloc[0]
     predictions = table(workspace, "predictions")
     assert (predictions.groupby(["segmenter", "region", "radius_mm", "classifier"], dropna=False).size() == 8).all()

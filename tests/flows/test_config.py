@@ -67,7 +67,7 @@ def test_missing_recipe_and_malformed_override(tmp_path):
     [
         ("segment.methods=['otzu']", PluginError, "installed: .*otsu"),
         ("features.extractor=nestd", PluginError, "no extractor named 'nestd'"),
-        ("benchmark.classifiers=['svm']", PluginError, "knn"),
+        ("benchmark.classifiers=['svmm']", PluginError, "knn"),
         ("cohort.dataset=generik", DatasetError, "generic"),
         ("features.filters=['wavelets']", DatasetError, "did you mean 'wavelet'"),
         ("features.filter_parameters={wavelet={level=2}}", DatasetError, "not among features.filters"),

@@ -73,7 +73,7 @@ def test_scores_are_of_both_data_sets(run):
     workspace, *_ = run
     scores, predictions = table(workspace, "scores"), table(workspace, "predictions")
     assert list(scores.drop_duplicates("dataset")["dataset"]) == ["lidc-shape", "lidc-shape-small"]
-    assert set(scores["selection"]) == {"fixed", "inside"}
+    assert set(scores["selection"]) == {"fixed", "inside", "baseline"}
     assert scores["auc"].notna().all()
     folds = predictions.groupby(["dataset", "classifier", "patient_id"])["fold"].nunique()
     assert (folds == 1).all()

@@ -38,7 +38,7 @@ def test_impact_is_what_the_tables_and_the_ledger_say(place, patient, finished):
     assert everything(finished[0]) == before
     assert set(found.own) == set(ledger.refs(place, patient))
     assert len(found.own) == 7  # volume, annotations, two masks, their agreement, two features
-    assert found.rows == {"series": 1, "nodules": 2, "agreement": 2, "features": 4, "predictions": 5}
+    assert found.rows == {"series": 1, "nodules": 2, "agreement": 2, "features": 4, "predictions": 7}
     kinds = sorted(entry.kind for entry in found.cohort)
     assert kinds == ["configuration"] * 4 + ["report", "run", "scores"] + ["table"] * 5
     own = [
