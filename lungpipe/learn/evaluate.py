@@ -190,9 +190,10 @@ def _tune(
     own = {key: values for key, values in grid.items() if key not in before}
     points: list[Parameters] = [{**a, **b} for a in ParameterGrid(before) for b in ParameterGrid(own)]
     right, pairs = np.zeros(len(points)), 0
+    n_batches = int("harmonise" in pipeline.named_steps)  # the first column then is no feature
     for train, check in splits:
         n_pairs = int((y[check] == 1).sum() * (y[check] == 0).sum())
-        if not n_pairs or not _trainable(table[train], y[train]):
+        if not n_pairs or not _trainable(table[train, n_batches:], y[train]):
             continue
         pairs += n_pairs
         with config_context(skip_parameter_validation=True):  # a third of the time; the fit that counts validates

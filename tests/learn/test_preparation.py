@@ -115,6 +115,20 @@ def test_combat_needs_the_batch_of_each_row():
             )
 
 
+def test_a_batch_alone_is_nothing_to_learn_from():
+    """Where features are constant the scanner is not taken for one: no fold is trained."""
+    _, labels, batch = shifted()
+    folds = grouped_folds(labels, np.arange(90), 3, 0)
+    constant = np.ones((90, 2))
+    choice = Preparation(harmonise=True)
+    found = evaluate_configuration(constant, labels, np.arange(90), Logistic(), folds, 3, 0, choice, batch)
+    assert not found.trained.any()
+    varies = constant.copy()
+    varies[folds[0].train[0]] = 2.0  # in one training row, so that most inner folds are constant
+    found = evaluate_configuration(varies, labels, np.arange(90), Logistic(), folds[:1], 3, 0, choice, batch)
+    assert found.trained.all()
+
+
 def test_test_rows_do_not_move_what_is_learned():
     """Features of the test rows may be anything: predictions of the other test rows stay, bit for bit."""
     features, labels, batch = shifted()
