@@ -107,6 +107,11 @@ class CTVolume(Block):
         """HU values, shape (z, y, x)."""
         return self.voxels
 
+    @cached_property
+    def hu_sha256(self) -> str:
+        """SHA-256 over the HU as int16, little-endian: one image under two names, or in two encodings, has it twice."""
+        return hashlib.sha256(np.ascontiguousarray(self.hu, dtype="<i2").data).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Mask(Block):

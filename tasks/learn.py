@@ -62,8 +62,8 @@ def _evaluated(address: str, evaluation: Evaluation, place: Place) -> dict[Confi
     """Every configuration of one data set, in the order of the tables."""
     found = read_table(place, "tables/features.parquet")[["segmenter", "region", "radius_mm"]].drop_duplicates()
     regions = [
-        (str(row.segmenter), str(row.region), float(row.radius_mm))  # type: ignore[arg-type]
-        for row in found.sort_values(["segmenter", "region", "radius_mm"]).itertuples()
+        (str(segmenter), str(region), float(radius_mm))
+        for segmenter, region, radius_mm in found.sort_values([*found.columns]).itertuples(index=False, name=None)
     ]
     keys = [ConfigurationKey(*region, classifier) for region in regions for classifier in evaluation.classifiers]
     keys += baseline_keys(regions, evaluation.classifiers)

@@ -16,12 +16,42 @@ from lungpipe.region.expand import CAUSES, Region, ShellSpec
 from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lungpipe.errors import FeatureError
     from lungpipe.radiomics.settings import RadiomicsSettings
+    from lungpipe.scan.settings import ScanSettings
 
 #: Names of the regions in the table of features.
 BOX, SHUFFLED = "box", "shuffled"
 #: Stage version: part of the name of every artefact made with controls.
 VERSION = "1"
+
+
+def controls_of(
+    volume: CTVolume, mask: Mask, settings: ScanSettings
+) -> Iterator[tuple[str, Region, Mapping[str, float] | FeatureError]]:
+    """Extract the features of a nodule's box, and of the nodule with its voxels shuffled.
+
+    Parameters
+    ----------
+    volume : CTVolume
+        The whole scan.
+    mask : Mask
+        The nodule.
+    settings : ScanSettings
+
+    Yields
+    ------
+    str
+        Name of the region.
+    Region
+    mapping or FeatureError
+        Its features, or why it has none.
+    """
+    mixed = shuffled(volume, mask, settings.radiomics)
+    for name, image, region in ((BOX, volume, box_of(mask)), (SHUFFLED, mixed, unclipped(mask))):
+        yield name, region, settings.extractor(image, [region.mask], settings.radiomics)[0]
 
 
 def box_of(mask: Mask) -> Region:

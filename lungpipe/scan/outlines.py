@@ -179,7 +179,7 @@ def _rows(scan: OutlinedScan, entries: Sequence[Record]) -> tuple[dict[str, Rows
         region = Region(NODULE, mask, 0.0, dict.fromkeys(CAUSES, 0.0))
         try:
             values = shape_features(mask.voxels, mask.frame.spacing_mm)
-            rows["features"].feature(nodule.nodule_id, RATERS, region, values)
+            rows["features"].feature(nodule.nodule_id, RATERS, region.spec.kind, region, values)
         except CaseError as error:
             rows["features"].exclude(error, nodule, RATERS)
     return rows, volumes_mm3

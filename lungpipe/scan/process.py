@@ -6,7 +6,6 @@ makes only what does not stand.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from lungpipe.errors import CaseError, DicomError, Exclusion, FeatureError, Regi
 from lungpipe.radiomics.undefined import Features
 from lungpipe.region.airways import airway_tree
 from lungpipe.region.lung import Lungs, find_lungs
-from lungpipe.scan.controls import BOX, SHUFFLED, box_of, shuffled, unclipped
+from lungpipe.scan.controls import controls_of
 from lungpipe.scan.locate import locate
 from lungpipe.scan.regions import regions_of, why_empty
 from lungpipe.scan.rows import Rows, part_path
@@ -244,12 +243,7 @@ class _Scan:
             self._lap("airways")
 
     def _rows(self, entry: Record) -> Rows:
-        return Rows(self.job.who, self.stages.volume.id, self.job.source_sha256, self._voxels_sha256, entry.id)
-
-    @cached_property
-    def _voxels_sha256(self) -> str:
-        """SHA-256 over the HU of the scan: one image under two names, or in two encodings, has it twice."""
-        return hashlib.sha256(np.ascontiguousarray(self.volume.hu, dtype="<i2").data).hexdigest()
+        return Rows(self.job.who, self.stages.volume.id, self.job.source_sha256, self.volume.hu_sha256, entry.id)
 
     def _write_parts(
         self, entry: Record, rows: Rows, others: tuple[str, ...] = (), outputs: Sequence[str] = ()
@@ -383,29 +377,18 @@ class _Scan:
             regions, codes = regions_of(mask, others, self.volume, lungs, lambda: self.airways, settings)
             self._lap("regions")
             values = settings.extractor(self.volume, [region.mask for region in regions], settings.radiomics)
-            for region, value in zip(regions, values, strict=True):
+            found = [(str(r.spec.kind), r, value, codes) for r, value in zip(regions, values, strict=True)]
+            if settings.controls:
+                found += [(*control, ()) for control in controls_of(self.volume, mask, settings)]
+            for kind, region, value, about in found:
                 lost = why_empty(region) or (value if isinstance(value, FeatureError) else None)
                 if lost is not None:
-                    rows.exclude(lost, nodule_id, f"{name}, {region.spec.kind} {region.spec.radius_mm:g} mm")
+                    rows.exclude(lost, nodule_id, f"{name}, {kind} {region.spec.radius_mm:g} mm")
                 elif not isinstance(value, FeatureError):
                     own = value.codes if isinstance(value, Features) else ()
-                    rows.feature(nodule_id, name, region, value, (*codes, *own))
-            if settings.controls:
-                self._write_controls(rows, nodule_id, name, mask)
+                    rows.feature(nodule_id, name, kind, region, value, (*about, *own))
             self._lap("features")
         self._write_parts(entry, rows, ("features",))
-
-    def _write_controls(self, rows: Rows, nodule_id: str, segmenter: str, mask: Mask) -> None:
-        """Extract the features of a nodule's box, and of the nodule with its voxels shuffled."""
-        settings = self.settings
-        mixed = shuffled(self.volume, mask, settings.radiomics)
-        for control, volume, region in ((BOX, self.volume, box_of(mask)), (SHUFFLED, mixed, unclipped(mask))):
-            (value,) = settings.extractor(volume, [region.mask], settings.radiomics)
-            if isinstance(value, FeatureError):
-                rows.exclude(value, nodule_id, f"{segmenter}, {control}")
-            else:
-                own = value.codes if isinstance(value, Features) else ()
-                rows.feature(nodule_id, segmenter, region, value, own, control)
 
 
 def _counted(entry: Record) -> str:

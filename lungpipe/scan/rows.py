@@ -116,21 +116,18 @@ class Rows:
         self,
         nodule_id: str,
         segmenter: str,
+        name: str,
         region: Region,
         values: Mapping[str, float],
         codes: tuple[str, ...] = (),
-        name: str | None = None,
     ) -> None:
-        """Record the features of a region, under another name than its kind if there is one.
-
-        Codes that depend on a recipe's limit are joined later.
-        """
+        """Record the features of a region under its name. Codes that depend on a recipe's limit are joined later."""
         self.features.append(
             {
                 **self.who,
                 "nodule_id": nodule_id,
                 "segmenter": segmenter,
-                "region": name or region.spec.kind,
+                "region": name,
                 "radius_mm": region.spec.radius_mm,
                 "inner_mm": region.spec.inner_mm,
                 "n_voxels": region.mask.n_voxels,
