@@ -97,7 +97,13 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
         raise DatasetError(f"no annotated nodule lies on an accepted series (reasons: {', '.join(reasons) or 'none'})")
     if config.benchmark is not None:
         rows = [
-            {"patient_id": n.patient_id, "series_uid": n.series_uid, "nodule_id": n.nodule_id, "malignant": n.malignant}
+            {
+                "patient_id": n.patient_id,
+                "series_uid": n.series_uid,
+                "nodule_id": n.nodule_id,
+                "malignant": n.malignant,
+                "split": n.split,
+            }
             for n in plan.nodules
         ]
         evaluation(config.benchmark, spec).cohort(pd.DataFrame(rows).astype({"malignant": "Int64"}))

@@ -180,6 +180,23 @@ def test_labels_that_allow_no_benchmark_stop_before_any_work(sound_cohort, tmp_p
         plan(sound_cohort.folder, f"cohort.annotations={tmp_path / 'benign.csv'}")
 
 
+def test_a_split_is_checked_before_any_work(sound_cohort, tmp_path):
+    """The annotations' own split is a design if every part has both classes, and is refused without a pixel read if not."""
+    design = 'benchmark.design="split"'
+    with pytest.raises(DatasetError, match="Fill the annotations' column split"):
+        plan(sound_cohort.folder, design)
+    head, *lines = (sound_cohort.folder / "nodules.csv").read_text().splitlines()
+    for name, parts in (("good", ["train"] * 4 + ["test"] * 4), ("bad", ["train"] * 7 + ["test"])):
+        rows = [f"{line},{part}" for line, part in zip(lines, parts, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([f"{head},split", *rows]) + "\n")
+    assert {
+        nodule.split
+        for nodule in plan(sound_cohort.folder, design, f"cohort.annotations={tmp_path / 'good.csv'}").nodules
+    } == {"train", "test"}
+    with pytest.raises(DatasetError, match="no benign nodule is in the part 'test'"):
+        plan(sound_cohort.folder, design, f"cohort.annotations={tmp_path / 'bad.csv'}")
+
+
 def test_nothing_to_work_on_stops(sound_cohort, tmp_path):
     """Annotations that match no series are refused with the reason."""
     lines = (sound_cohort.folder / "nodules.csv").read_text().splitlines()
