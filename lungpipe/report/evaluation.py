@@ -150,14 +150,29 @@ def _calibration(chosen: Chosen, *, simulated: bool) -> dict[str, Any]:
 def _decision(chosen: Chosen, *, simulated: bool) -> dict[str, str]:
     curve = decision_curve(chosen.labels, chosen.p, chosen.patients)
     image = decision_picture(curve, simulated=simulated)
-    better = curve[curve["model"] > np.maximum(curve["treat_all"], 0)]["threshold"]
-    where = f"thresholds from {better.min():.2f} to {better.max():.2f}" if len(better) else "no threshold"
+    where = better_at(curve)
     return {
         "src": data_uri("image/svg+xml", image.encode()),
         "alt": f"Net benefit against the threshold; the model does better than acting on all or none at {where}.",
         "csv": data_uri("text/csv;charset=utf-8", curve.to_csv(index=False).encode()),
         "where": where,
     }
+
+
+def better_at(curve: pd.DataFrame) -> str:
+    """Say at which thresholds a model does better than acting on all nodules and than acting on none.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        Of :func:`lungpipe.learn.decision.decision_curve`.
+    """
+    better = (curve["model"] > np.maximum(curve["treat_all"], 0)).to_numpy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], better, [False]])))
+    threshold = curve["threshold"].to_numpy()
+    runs = [(threshold[start], threshold[stop - 1]) for start, stop in edges.reshape(-1, 2)]
+    said = [f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}" for low, high in runs]
+    return f"thresholds of {', '.join(said)}" if said else "no threshold"
 
 
 def _subgroups(

@@ -8,7 +8,7 @@ import pytest
 from report_tables import make_scores
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from lungpipe.report.evaluation import baselines, chosen_of, evaluation_content
+from lungpipe.report.evaluation import baselines, better_at, chosen_of, evaluation_content
 
 
 def tables(n=160, seed=0):
@@ -56,6 +56,22 @@ def test_pictures_have_words_and_numbers(content):
         assert len(part["alt"]) > 60
         csv = base64.b64decode(part["csv"].split(",")[1]).decode().splitlines()
         assert len(csv) > 3
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ([0.4, 0.3, 0.1, -0.1, 0.05], "thresholds of 0.10 to 0.30, 0.50"),
+        ([0.1, 0.3, 0.1, 0.05, 0.0], "thresholds of 0.20 to 0.40"),
+        ([0.1, 0.0, 0.0, 0.0, -0.1], "no threshold"),
+    ],
+)
+def test_gain_is_said_where_it_is(model, told):
+    """A gap between thresholds at which the model gains is not passed over."""
+    curve = pd.DataFrame(
+        {"threshold": [0.1, 0.2, 0.3, 0.4, 0.5], "model": model, "treat_all": [0.2, 0.1, 0.0, -0.2, -0.5]}
+    )
+    assert better_at(curve) == told
 
 
 def test_small_subgroups_are_masked(content):
