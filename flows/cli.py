@@ -13,6 +13,7 @@ import typer
 from flows.airways_command import airways
 from flows.archive_commands import export_dicom, export_masks, index
 from flows.catalog_commands import datasets
+from flows.compare_command import compare
 from flows.dictionary_command import dictionary
 from flows.export_commands import export_crate, export_croissant, export_prov, query
 from flows.extract_command import extract
@@ -141,8 +142,8 @@ def _prefect_environment() -> None:
 
 for _command in (
     datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, export_dicom,
-    export_masks, export_ome, export_nifti, picture, trace, impact, withdraw, verify, gc, query, dictionary,
-    export_prov, export_crate, export_croissant,
+    export_masks, export_ome, export_nifti, picture, trace, compare, impact, withdraw, verify, gc, query,
+    dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)
 
