@@ -179,7 +179,7 @@ def _subgroups(
     chosen: Chosen, nodules: pd.DataFrame, series: pd.DataFrame, *, simulated: bool
 ) -> dict[str, Any] | None:
     """Figures by subgroup, small ones masked; None where no column divides the nodules."""
-    values = _values(chosen.rows, nodules, series)
+    values = subgroup_values(chosen.rows, nodules, series)
     tables = []
     for column, heading in SUBGROUPS.items():
         if column in values and values[column].nunique() > 1:
@@ -201,8 +201,16 @@ def _subgroups(
     }
 
 
-def _values(rows: pd.DataFrame, nodules: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
-    """What divides the nodules, a row each; empty text counts as missing."""
+def subgroup_values(rows: pd.DataFrame, nodules: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
+    """What divides the nodules, a row each; empty text counts as missing.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Identifiers of the nodules.
+    nodules, series : DataFrame
+        Tables of the workspace.
+    """
     identity = [name for name in IDENTITY if name in rows and name in nodules]
     once = nodules.drop_duplicates(identity).set_index(identity)
     keys = pd.MultiIndex.from_frame(rows[identity])

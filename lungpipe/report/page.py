@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from lungpipe.errors import DatasetError
 from lungpipe.report import summary
+from lungpipe.report.checklist import checklist_content
 from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.evaluation import evaluation_content
 from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
@@ -75,6 +76,7 @@ def _content(report: Report) -> dict[str, Any]:
         "top": TOP_SCORES,
         "no_benchmark": report.no_benchmark,
         "lineage": Markup(lineage_section(counted)) if counted else "",
+        "checklists": checklist_content(report),
         "recipe": toml(run.pop("recipe", {})),
         "records": [(_heading(str(name)), _rows(value)) for name, value in run.items() if value not in (None, {}, [])],
     }

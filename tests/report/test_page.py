@@ -137,11 +137,11 @@ def test_every_exclusion_is_listed_and_escaped(standard):
 
 
 def test_downloads_hold_the_tables(standard):
-    """The CSV links decode to calibration, decision curve, exclusions and scores."""
+    """The CSV links decode to calibration, decision curve, exclusions, scores and five checklists."""
     page = Page(standard)
     links = [one for one in page.addresses if one.startswith("data:text/csv")]
     tables = [pd.read_csv(io.BytesIO(base64.b64decode(one.partition(",")[2]))) for one in links]
-    assert [len(table) for table in tables] == [2, 99, 3, 85]
+    assert [len(table) for table in tables] == [2, 99, 3, 85, 58, 30, 52, 44, 104]
     np.testing.assert_allclose(tables[3]["auc"], make_scores()["auc"])
 
 
