@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lungpipe.comparing.words import configuration, counted, equal_parts, named, region_name
+from lungpipe.comparing.words import (
+    configuration,
+    counted,
+    equal_parts,
+    named,
+    p_value,
+    records,
+    region_name,
+    rows_alone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,20 +89,20 @@ def _cohort(found: Comparison) -> Iterator[str]:
             yield f"only in {side}: {counted(len(nodules), 'nodule')}"
             if pairs.why_none:
                 continue
-            rows = [(r["nodule_id"], r["patient_id"], r["reason"]) for r in nodules.to_dict("records")]
+            rows = [(r["nodule_id"], r["patient_id"], r["reason"]) for r in records(nodules)]
             yield from _table(("nodule", "patient", f"left out of {other} by"), rows)
     if len(cohort.labels):
         yield f"another label: {counted(len(cohort.labels), 'nodule')}"
-        rows = [(r["nodule_id"], _label(r["label_a"]), _label(r["label_b"])) for r in cohort.labels.to_dict("records")]
+        rows = [(r["nodule_id"], _label(r["label_a"]), _label(r["label_b"])) for r in records(cohort.labels)]
         yield from _table(("nodule", "A", "B"), rows)
-    for row in cohort.masks.to_dict("records"):
+    for row in records(cohort.masks):
         if row["n_changed"]:
             yield f"masks of {row['segmenter']}: {row['n_changed']} of {row['n']} differ"
     yield from _series(cohort)
     if len(cohort.exclusions):
         yield "exclusions"
-        rows = [(r["stage"], r["code"], r["n_a"], r["n_b"]) for r in cohort.exclusions.to_dict("records")]
-        yield from _table(("stage", "code", "A", "B"), rows, right=(2, 3))
+        counts = [(r["stage"], r["code"], r["n_a"], r["n_b"]) for r in records(cohort.exclusions)]
+        yield from _table(("stage", "code", "A", "B"), counts, right=(2, 3))
 
 
 def _series(cohort: CohortChanges) -> Iterator[str]:
@@ -109,7 +118,7 @@ def _series(cohort: CohortChanges) -> Iterator[str]:
         )
         shown = [
             (r["series_uid"], f"{r['verdict_a']} {r['codes_a']}".strip(), f"{r['verdict_b']} {r['codes_b']}".strip())
-            for r in rows.to_dict("records")
+            for r in records(rows)
         ]
         yield from _table(("series", "A", "B"), shown)
 
@@ -129,13 +138,16 @@ def _features(found: Comparison) -> Iterator[str]:
         if columns:
             more = f" and {len(columns) - 6} more" if len(columns) > 6 else ""
             yield f"features only in {side}: {', '.join(columns[:6])}{more}"
-    for side, table in (("A", features.only_a), ("B", features.only_b)):
+    for side, other, table in (("A", "B", features.only_a), ("B", "A", features.only_b)):
         if len(table):
-            yield f"rows only in {side}"
+            yield f"rows only in {side}: {rows_alone(table, other)}"
             shown = [
-                (r["segmenter"], region_name(r), r["n"], r["of_nodules_in_both"]) for r in table.to_dict("records")
+                (r["segmenter"], region_name(r), r["of_nodules_in_both"])
+                for r in records(table)
+                if r["of_nodules_in_both"]
             ]
-            yield from _table(("segmenter", "region", "rows", "of nodules in both"), shown, right=(2, 3))
+            if shown:
+                yield from _table(("segmenter", "region", "rows"), shown, right=(2,))
     yield from _values(features)
 
 
@@ -154,15 +166,19 @@ def _values(features: FeatureChanges) -> Iterator[str]:
             f"{r['largest_relative']:.2g}" if r["worst"] else "", r["worst"],
             "" if pd.isna(r["lowest_icc"]) else f"{r['lowest_icc']:.4f}", r["lowest_icc_of"],
         )
-        for r in features.regions.to_dict("records")
+        for r in records(features.regions)
+        if r["n_features_differ"]
     ]  # fmt: skip
+    same = [f"{r['segmenter']}, {region_name(r)}" for r in records(features.regions) if not r["n_features_differ"]]
+    if same:
+        yield f"every value is the same in {'; '.join(same)}"
     heads = ("segmenter", "region", "rows", "differ", "relative", "largest in", "ICC", "lowest in")
     yield from _table(heads, rows, right=(2, 3, 4, 6))
     yield "worst"
     worst = [
         (r["feature"], f"{r['segmenter']}, {region_name(r)}", f"{r['n_differ']} of {r['n']}", f"{r['largest_relative']:.2g}",
          "" if pd.isna(r["icc"]) else f"{r['icc']:.4f}")
-        for r in differ.head(5).to_dict("records")
+        for r in records(differ.head(5))
     ]  # fmt: skip
     yield from _table(("feature", "where", "rows differ", "relative", "ICC(2,1)"), worst, right=(2, 3, 4))
 
@@ -177,7 +193,7 @@ def _scores(found: Comparison) -> Iterator[str]:
     yield f"{counted(len(scores.rows), 'configuration')} in both, {tested} tested; difference is B less A"
     for side, table in (("A", scores.only_a), ("B", scores.only_b)):
         if len(table):
-            names = [configuration(row) for row in table.to_dict("records")]
+            names = [configuration(row) for row in records(table)]
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             yield f"only in {side}: {'; '.join(names[:4])}{more}"
     if not scores.changed:
@@ -193,12 +209,12 @@ def _scores(found: Comparison) -> Iterator[str]:
 def _score_table(scores: ScoreChanges) -> Iterator[str]:
     several = scores.rows["dataset"].nunique() > 1
     rows = []
-    for r in scores.rows.to_dict("records"):
+    for r in records(scores.rows):
         name = configuration(r) if not several else f"{r['dataset']}: {configuration(r)}"
         if pd.isna(r["difference"]):
             tail: tuple[Any, ...] = (r["n"] or "", "", "", "", "", f"no test: {r['why_no_test']}")
         else:
-            p = ("", "") if pd.isna(r["p"]) else (f"{r['p']:.3f}", f"{r['p_holm']:.3f}")
+            p = (p_value(r["p"]), p_value(r["p_holm"]))
             note = f"no test: {r['why_no_test']}" if r["why_no_test"] else ""
             note = note or (f"{r['n_labels_differ']} other labels left out" if r["n_labels_differ"] else "")
             tail = (r["n"], f"{r['difference']:+.3f}", f"{r['low']:+.3f} to {r['high']:+.3f}", *p, note)

@@ -158,10 +158,10 @@ class FeatureChanges:
             row |= {"n": int(rows["n"].iloc[0]), "n_features": len(rows), "n_features_differ": len(changed)}
             row |= {"worst": "", "largest_relative": 0.0, "lowest_icc": np.nan, "lowest_icc_of": ""}
             if len(changed):
-                worst = changed.loc[changed["largest_relative"].idxmax()]
+                worst = changed.iloc[int(changed["largest_relative"].to_numpy().argmax())]
                 row |= {"worst": worst["feature"], "largest_relative": worst["largest_relative"]}
             if changed["icc"].notna().any():
-                lowest = changed.loc[changed["icc"].idxmin()]
+                lowest = changed.iloc[int(np.nanargmin(changed["icc"].to_numpy()))]
                 row |= {"lowest_icc": lowest["icc"], "lowest_icc_of": lowest["feature"]}
             found.append(row)
         return pd.DataFrame(found)

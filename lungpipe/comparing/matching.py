@@ -45,7 +45,14 @@ def match_nodules(first: Run, second: Run) -> Matching:
             pairs = pd.concat([pairs, _pairs(*rule(*left), how)], ignore_index=True)
     pairs = pairs.sort_values(list(pairs.columns), ignore_index=True)
     only = _without(mine, pairs, "_a"), _without(its, pairs, "_b")
-    return Matching(pairs, *only, one_key, _why_not(first, second, one_key) if not len(pairs) else "")
+    others = _outside(first).merge(_outside(second), on=_KEYS)
+    return Matching(
+        pairs,
+        _pairs(others, others, BY_NAME),
+        *only,
+        one_key,
+        _why_not(first, second, one_key) if not len(pairs) else "",
+    )
 
 
 def _names(run: Run) -> pd.DataFrame:
@@ -54,6 +61,15 @@ def _names(run: Run) -> pd.DataFrame:
         if name in run.tables:
             return run.tables[name][_KEYS].astype(str).drop_duplicates().sort_values(_KEYS, ignore_index=True)
     return pd.DataFrame(columns=_KEYS, dtype="str")
+
+
+def _outside(run: Run) -> pd.DataFrame:
+    """Nodules that a run predicted and does not hold itself: those of other workspaces that tested its models."""
+    if "predictions" not in run.tables:
+        return pd.DataFrame(columns=_KEYS, dtype="str")
+    predicted = run.tables["predictions"][_KEYS].astype(str).drop_duplicates()
+    own = pd.MultiIndex.from_frame(_names(run))
+    return predicted[~pd.MultiIndex.from_frame(predicted).isin(own)]
 
 
 def _pairs(first: pd.DataFrame, second: pd.DataFrame, how: str) -> pd.DataFrame:
@@ -135,6 +151,8 @@ class Matching:
     pairs : DataFrame
         Columns ``patient_id_a``, ``series_uid_a``, ``nodule_id_a``, the same with ``_b``, and ``how``: by
         ``"pseudonym"``, ``"mask"`` or ``"place"``.
+    tested : DataFrame
+        The same for nodules of other workspaces that both runs predicted; by pseudonym alone.
     only_a, only_b : DataFrame
         ``patient_id``, ``series_uid`` and ``nodule_id`` of nodules without a partner.
     one_key : bool
@@ -144,6 +162,7 @@ class Matching:
     """
 
     pairs: pd.DataFrame
+    tested: pd.DataFrame
     only_a: pd.DataFrame
     only_b: pd.DataFrame
     one_key: bool
@@ -153,12 +172,13 @@ class Matching:
         """Give the rows of a table of the second run the identifiers of the first; rows without a partner are left out."""
         names = [f"{name}_b" for name in _KEYS]
         both = table.astype(dict.fromkeys(_KEYS, "str")).merge(
-            self.pairs.drop(columns="how"), left_on=_KEYS, right_on=names, sort=False
+            pd.concat([self.pairs, self.tested]).drop(columns="how"), left_on=_KEYS, right_on=names, sort=False
         )
         both[_KEYS] = both[[f"{name}_a" for name in _KEYS]]
         return both.drop(columns=[*names, *(f"{name}_a" for name in _KEYS)])
 
     def paired(self, table: pd.DataFrame) -> pd.DataFrame:
         """Rows of a table of the first run whose nodule has a partner."""
-        names = pd.MultiIndex.from_frame(self.pairs[[f"{name}_a" for name in _KEYS]])
+        every = pd.concat([self.pairs, self.tested])
+        names = pd.MultiIndex.from_frame(every[[f"{name}_a" for name in _KEYS]])
         return table[pd.MultiIndex.from_frame(table[_KEYS].astype(str)).isin(names)]

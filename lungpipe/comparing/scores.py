@@ -94,14 +94,15 @@ def _predictions(
     mine = matching.paired(first.tables["predictions"])
     its = matching.renamed(second.tables["predictions"])
     its = its.assign(dataset=its["dataset"].astype(str).map(names)).dropna(subset=["dataset"])
-    one, other = (
-        {
-            tuple(None if pd.isna(part) else part for part in key): rows
-            for key, rows in table.groupby(_ROW, dropna=False)
-        }
-        for table in (mine, its)
-    )
-    return one, other
+    return _grouped(mine), _grouped(its)
+
+
+def _grouped(predictions: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
+    found: dict[tuple[Any, ...], pd.DataFrame] = {}
+    for key, rows in predictions.groupby(_ROW, dropna=False):
+        parts: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
+        found[tuple(None if isinstance(part, float) and np.isnan(part) else part for part in parts)] = rows
+    return found
 
 
 def _row(

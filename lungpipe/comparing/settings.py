@@ -11,7 +11,7 @@ from typing import Any
 #: Parts of ``run.json`` that say how results were made, in the order in which changes are told.
 SECTIONS = ("recipe", "plugins", "seeds", "inputs", "intensities", "pseudonym_key_fingerprint", "environment")
 #: Keys that change how a run looks or how long it takes, and no number.
-_NO_NUMBER = ("recipe.run.", "recipe.report.", "environment.platform")
+_NO_NUMBER = ("recipe.run.", "recipe.report.", "pseudonym_key_fingerprint")
 #: What stands where a run does not have a key.
 ABSENT = "(not there)"
 

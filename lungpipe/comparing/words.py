@@ -25,6 +25,11 @@ _PARTS = {
 }
 
 
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def counted(n: int, noun: str) -> str:
     """Write a number with its noun: "1 row", "2 rows"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
@@ -63,7 +68,7 @@ def equal_parts(found: Comparison) -> list[str]:
         parts.append(counted(n, "nodule"))
     if n and both and not len(cohort.labels):
         parts.append("labels" if n > 1 else "label")
-    same = [str(row["segmenter"]) for row in cohort.masks.to_dict("records") if not row["n_changed"]]
+    same = [str(row["segmenter"]) for row in records(cohort.masks) if not row["n_changed"]]
     if same:
         parts.append(f"masks of {', '.join(same)}")
     if cohort.series is not None and cohort.n_series[0] and not len(cohort.series):
@@ -75,6 +80,19 @@ def equal_parts(found: Comparison) -> list[str]:
     if found.scores is not None and len(found.scores.rows) and not found.scores.changed:
         parts.append(f"AUC of all {counted(len(found.scores.rows), 'configuration')}")
     return parts
+
+
+def p_value(value: float) -> str:
+    """Write a p-value with three digits, or that it is smaller."""
+    return "" if pd.isna(value) else "<0.001" if value < 0.0005 else f"{value:.3f}"
+
+
+def rows_alone(table: pd.DataFrame, other: str) -> str:
+    """Say in one line how many rows of features the other run lacks, and of how many it has the nodule."""
+    n, shared = int(table["n"].sum()), int(table["of_nodules_in_both"].sum())
+    if not shared:
+        return f"{n:,}, all of nodules that {other} lacks"
+    return f"{n:,}, {shared:,} of them of nodules that {other} has"
 
 
 def number(value: Any, form: str) -> str:

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lungpipe.comparing.words import configuration, equal_parts, named, number, region_name
+from lungpipe.comparing.words import (
+    configuration,
+    equal_parts,
+    named,
+    number,
+    p_value,
+    records,
+    region_name,
+    rows_alone,
+)
 from lungpipe.report.html import data_uri, environment
 
 if TYPE_CHECKING:
@@ -29,13 +38,13 @@ def comparison_html(found: Comparison) -> str:
         HTML without references to anything outside it.
     """
     pages = environment()
-    pages.filters |= {"number": number, "region": region_name, "configuration": configuration}
+    pages.filters |= {"number": number, "region": region_name, "p": p_value, "configuration": configuration}
     return pages.get_template("comparison.html.j2").render(_content(found))
 
 
 def _content(found: Comparison) -> dict[str, Any]:
     features, scores, cohort = found.features, found.scores, found.cohort
-    rows = scores.rows.to_dict("records") if scores is not None else []
+    rows = records(scores.rows) if scores is not None else []
     return {
         "a": found.first,
         "b": found.second,
@@ -47,24 +56,29 @@ def _content(found: Comparison) -> dict[str, Any]:
         "pairs": found.matching,
         "matched": named(found.matching),
         "only": [
-            (side, other, nodules.to_dict("records")[:MOST_ROWS], len(nodules))
+            (side, other, records(nodules)[:MOST_ROWS], len(nodules))
             for side, other, nodules in (("A", "B", cohort.only_a), ("B", "A", cohort.only_b))
             if len(nodules)
         ],
-        "labels": cohort.labels.to_dict("records"),
-        "masks": cohort.masks.to_dict("records"),
-        "series": cohort.series.to_dict("records")[:MOST_ROWS] if cohort.series is not None else None,
-        "exclusions": cohort.exclusions.to_dict("records"),
+        "labels": records(cohort.labels),
+        "masks": [row for row in records(cohort.masks) if row["n_changed"]],
+        "series": records(cohort.series)[:MOST_ROWS] if cohort.series is not None else None,
+        "exclusions": records(cohort.exclusions),
         "features": features,
-        "regions": features.regions.to_dict("records") if features is not None else [],
-        "worst": features.differ.head(MOST_ROWS // 10).to_dict("records") if features is not None else [],
+        "regions": records(features.regions) if features is not None else [],
+        "rows_alone": [
+            (side, rows_alone(table, other))
+            for side, other, table in ((("A", "B", features.only_a), ("B", "A", features.only_b)) if features else ())
+            if len(table)
+        ],
+        "worst": records(features.differ.head(MOST_ROWS // 10)) if features is not None else [],
         "features_csv": _csv(features.differ) if features is not None else "",
         "scores": scores,
         "rows": rows[:MOST_ROWS],
         "several": scores is not None and scores.rows["dataset"].nunique() > 1,
         "tested": int(scores.rows["p"].notna().sum()) if scores is not None else 0,
         "only_configurations": [
-            (side, [configuration(row) for row in table.to_dict("records")])
+            (side, [configuration(row) for row in records(table)])
             for side, table in ((("A", scores.only_a), ("B", scores.only_b)) if scores is not None else ())
             if len(table)
         ],

@@ -97,8 +97,10 @@ def test_the_choice_comes_first_and_holm_counts_the_tested():
     second = [row for key in (FIXED, VOLUME, CHOSEN, SHUFFLED) for row in predictions(key, OTHER, LABELS)]
     found = compared(first, second).rows
     assert list(found["selection"]) == ["inside", "baseline", "baseline", "fixed"]
-    assert found["p"].notna().tolist() == [True, True, False, True]
-    assert found["why_no_test"][2] == "its labels are dealt at random"
+    tested = dict(zip(found["region"], found["p"].notna(), strict=True))
+    assert tested == {"chosen": True, "volume": True, "shuffled-labels": False, "nodule": True}
+    why = found.set_index("region")["why_no_test"]
+    assert why["shuffled-labels"] == "its labels are dealt at random"
     assert found["p_holm"][0] == pytest.approx(min(1.0, 3 * found["p"][0]))
 
 
@@ -127,6 +129,20 @@ def test_two_data_sets_are_kept_apart():
     assert found.rows["dataset"].tolist() == ["generic"]
     assert found.only_a["dataset"].tolist() == ["second"]
     assert not found.rows["difference"].any()
+
+
+def test_nodules_that_only_tested_the_models_are_tested_too():
+    """Predictions of another workspace's nodules, which neither table of nodules holds."""
+    elsewhere = range(100, 124)
+    sides = []
+    for p in (ONE, OTHER):
+        rows = predictions(FIXED, ONE, LABELS) + predictions(FIXED, p, LABELS, numbers=elsewhere, dataset="outside")
+        sides.append(run(rows))
+    matching = match_nodules(*sides)
+    assert len(matching.pairs) == 24
+    rows = compare_scores(*sides, matching).rows.set_index("dataset")
+    assert rows.loc["outside", "p"] == pytest.approx(delong(LABELS, ONE, OTHER)[1], abs=1e-9)
+    assert rows.loc["generic", "difference"] == 0
 
 
 def test_what_cannot_be_tested_says_why():

@@ -33,6 +33,13 @@ def test_every_changed_value_is_named_with_both_sides():
     assert not found["recipe.run.workers"].counts
 
 
+def test_another_key_changes_no_number():
+    """It is told, apart from what counts."""
+    assert [(c.key, c.counts) for c in settings_changes(record(), record("B"))] == [
+        ("pseudonym_key_fingerprint", False)
+    ]
+
+
 def test_names_of_volumes_do_not_count_and_their_number_does():
     """Volumes are named after pseudonyms, which another key changes."""
     one, other = record(inputs={"volumes": {"S-1": "a"}}), record(inputs={"volumes": {"S-9": "b"}})

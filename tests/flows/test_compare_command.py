@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import made_runs as made
 import numpy as np
@@ -28,6 +27,16 @@ def workspace(folder, p=P, **changes):
     return folder
 
 
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """Two workspaces to read and not to change, of which B has reversed predictions and a title with a mark in it."""
+    folder = tmp_path_factory.mktemp("compared")
+    workspace(folder / "a")
+    workspace(folder / "b", P[::-1])
+    made.write(folder / "b", made.record(title="<b>second</b>"))
+    return folder / "a", folder / "b"
+
+
 def run(monkeypatch, *words):
     """Exit status of the command."""
     monkeypatch.setattr("sys.argv", ["lungpipe", "compare", *map(str, words)])
@@ -36,11 +45,9 @@ def run(monkeypatch, *words):
     return stopped.value.code or 0
 
 
-def test_equal_runs_say_so_in_one_line(monkeypatch, capsys, tmp_path):
-    """A copy of a workspace; --strict is content."""
-    workspace(tmp_path / "a")
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b", "--strict") == 0
+def test_equal_runs_say_so_in_one_line(monkeypatch, capsys, ready):
+    """A workspace against itself; --strict is content."""
+    assert run(monkeypatch, ready[0], ready[0], "--strict") == 0
     out = capsys.readouterr().out
     assert "Settings: no difference" in out
     equal = out.splitlines()[-1]
@@ -50,28 +57,24 @@ def test_equal_runs_say_so_in_one_line(monkeypatch, capsys, tmp_path):
     assert "16 rows of features, every value; AUC of all 2 configurations" in equal
 
 
-def test_changes_are_told_section_by_section(monkeypatch, capsys, tmp_path):
+def test_changes_are_told_section_by_section(monkeypatch, capsys, tmp_path, ready):
     """Another seed, a label, a feature and other predictions; --strict exits 1."""
-    workspace(tmp_path / "a")
     nodules = [made.nodule(n) for n in range(16)]
     nodules[3]["malignant"] = 0
     features = [made.features(n, {"original_firstorder_Mean": 1.0 + n if n else 4.0}) for n in range(16)]
     workspace(tmp_path / "b", P[::-1], nodules=nodules, features=features)
     made.write(tmp_path / "b", made.record(seeds={"benchmark": 8}))
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b") == 0
+    assert run(monkeypatch, ready[0], tmp_path / "b", "--strict") == 1
     out = capsys.readouterr().out
     assert re.search(r"seeds\.benchmark +7 +8", out)
     assert re.search(rf"{made.name('N', 3)} +malignant +benign", out)
     assert re.search(r"otsu +nodule +16 +1 of 1 +0\.75 +original_firstorder_Mean", out)
     assert re.search(r"chosen inside the training folds +0\.\d+ +0\.\d+ +16 +-0\.\d+", out)
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b", "--strict") == 1
 
 
-def test_json_is_a_document(monkeypatch, capsys, tmp_path):
+def test_json_is_a_document(monkeypatch, capsys, ready):
     """Numbers of the text, undefined ones null, valid JSON without NaN."""
-    workspace(tmp_path / "a")
-    workspace(tmp_path / "b", P[::-1])
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b", "--json") == 0
+    assert run(monkeypatch, *ready, "--json") == 0
     text = capsys.readouterr().out
     found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert found["results_differ"] is True
@@ -83,13 +86,10 @@ def test_json_is_a_document(monkeypatch, capsys, tmp_path):
     assert first["difference"] == pytest.approx(first["auc_b"] - first["auc_a"])
 
 
-def test_a_page_holds_all_it_shows(monkeypatch, capsys, tmp_path):
+def test_a_page_holds_all_it_shows(monkeypatch, capsys, tmp_path, ready):
     """No address outside it, the figures in it, text escaped."""
-    workspace(tmp_path / "a")
-    workspace(tmp_path / "b", P[::-1])
-    made.write(tmp_path / "b", made.record(title="<b>second</b>"))
     page = tmp_path / "changes.html"
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b", "--out", page) == 0
+    assert run(monkeypatch, *ready, "--out", page) == 0
     html = page.read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html)
     assert "&lt;b&gt;second&lt;/b&gt;" in html
@@ -98,39 +98,33 @@ def test_a_page_holds_all_it_shows(monkeypatch, capsys, tmp_path):
     capsys.readouterr()
 
 
-def test_a_run_without_benchmark_or_tables(monkeypatch, capsys, tmp_path):
-    """Said in a line each; nothing else stops."""
-    workspace(tmp_path / "a")
-    workspace(tmp_path / "b", predictions=None, scores=None, features=None)
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "page.html") == 0
+def test_a_run_without_benchmark_or_tables(monkeypatch, capsys, tmp_path, ready):
+    """Said in a line each; nothing else stops, and --strict exits 1."""
+    bare = tmp_path / "bare"
+    made.write(bare, made.record(), nodules=[made.nodule(n) for n in range(16)], exclusions=[])
+    assert run(monkeypatch, ready[0], bare, "--out", tmp_path / "page.html", "--strict") == 1
     out = capsys.readouterr().out
     assert "Scores: not compared, B has no benchmark" in out
     assert "Features: not compared" in out
     assert "B has no table 'features': it is not there" in out
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b", "--strict") == 1
-    capsys.readouterr()
-    workspace(tmp_path / "c", predictions=None, scores=None)
-    assert run(monkeypatch, tmp_path / "c", tmp_path / "c", "--strict") == 0
+    assert run(monkeypatch, bare, bare, "--strict") == 0
     assert "neither run has a benchmark" in capsys.readouterr().out
 
 
-def test_runs_without_a_nodule_in_common(monkeypatch, capsys, tmp_path):
+def test_runs_without_a_nodule_in_common(monkeypatch, capsys, tmp_path, ready):
     """Other nodules under the same key: why, and no list of all of them."""
-    workspace(tmp_path / "a")
-    rows = [made.nodule(n) for n in range(50, 60)]
-    workspace(tmp_path / "b", nodules=rows, features=None, predictions=None, scores=None)
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "b") == 0
+    made.write(tmp_path, made.record(), nodules=[made.nodule(n) for n in range(50, 60)])
+    assert run(monkeypatch, ready[0], tmp_path) == 0
     out = capsys.readouterr().out
     assert "16 nodules in A, 10 in B, 0 in both" in out
     assert "no nodule has the same pseudonym in both" in out
     assert made.name("N", 1) not in out
 
 
-def test_wrong_input_is_told_before_any_work(monkeypatch, capsys, tmp_path):
+def test_wrong_input_is_told_before_any_work(monkeypatch, capsys, tmp_path, ready):
     """No workspace, and a page of another ending."""
-    workspace(tmp_path / "a")
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "nowhere") == 2
+    assert run(monkeypatch, ready[0], tmp_path / "nowhere") == 2
     assert "expected the workspace of a finished run" in capsys.readouterr().err
-    assert run(monkeypatch, tmp_path / "a", tmp_path / "a", "--out", tmp_path / "page.pdf") == 2
+    assert run(monkeypatch, ready[0], ready[0], "--out", tmp_path / "page.pdf") == 2
     assert "ends in .html" in capsys.readouterr().err
     assert not (tmp_path / "page.pdf").exists()
