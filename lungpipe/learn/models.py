@@ -97,14 +97,14 @@ class ElasticNet:
     """
 
     name: ClassVar[str] = "elastic_net"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     strengths: tuple[float, ...] = (0.1, 0.5, 2.0)
     shares: tuple[float, ...] = (0.2, 0.8)
 
     def pipeline(self, seed: int) -> Pipeline:
         """Return the unfitted pipeline; the solver visits rows in an order drawn with the seed."""
         model = LogisticRegression(
-            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=300, tol=1e-3, random_state=seed
+            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
         )
         return standard_pipeline(model)
 
