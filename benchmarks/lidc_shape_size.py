@@ -44,8 +44,9 @@ def main() -> None:
         own = design_of(part)
         print(f"{title}: {len(own.labels)} nodules, {own.labels.sum()} malignant")
         for name, wanted in columns.items():
-            within = auc_interval(own.labels, predicted(part, own, wanted)[None], own.groups)
-            among_all = auc_interval(own.labels, whole[name].loc[keys(own)].to_numpy()[None], own.groups)
+            within = auc_interval(own.labels, predicted(part, own, wanted)[None], own.groups, n_models=own.n_models)
+            trained_on_all = whole[name].loc[keys(own)].to_numpy()[None]
+            among_all = auc_interval(own.labels, trained_on_all, own.groups, n_models=own.n_models)
             print(
                 f"    {name:14}{within.auc:.3f} ({within.low:.3f} to {within.high:.3f}); trained on all nodules "
                 f"{among_all.auc:.3f} ({among_all.low:.3f} to {among_all.high:.3f})"

@@ -205,3 +205,8 @@ class Cohort:
     labels: NDArray[np.int64]
     groups: NDArray[Any]
     folds: tuple[Fold, ...]
+
+    @property
+    def n_models(self) -> int:
+        """Models that share out the rows in one repeat: the folds of it."""
+        return len({fold.number for fold in self.folds})

@@ -12,6 +12,7 @@ from scipy.stats import norm, rankdata
 from lungpipe.errors import DatasetError
 from lungpipe.learn.intervals import auc_interval, component_variance, patient_components
 from lungpipe.learn.rows import need_both_classes, usable_rows
+from lungpipe.learn.shared_training import variance_factor
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -23,7 +24,13 @@ _NOTHING = 1e-10
 
 
 def compare_aucs(
-    labels: ArrayLike, first: ArrayLike, second: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    n_models: int = 1,
 ) -> AucDifference:
     """Compare two AUCs measured on the same nodules, of which a patient may have several.
 
@@ -31,7 +38,8 @@ def compare_aucs(
     data*, Biometrics 53:567-578: the structural components of one AUC less those of the other, summed within each
     patient. With one nodule a patient it is the test of DeLong, DeLong and Clarke-Pearson (1988), Biometrics
     44:837-845. Only rows that both have are compared. With repeats the components are averaged over them first, as in
-    `auc_interval`; the two may have different numbers of repeats.
+    `auc_interval`; the two may have different numbers of repeats. Scores of cross-validation come from models that share their
+    training rows; the variance then is larger by `lungpipe.learn.shared_training.variance_factor`.
 
     Where the difference has no variance, the normal distribution says nothing. Then a difference of 0 has z = 0 and
     p = 1; any other has z and p of NaN, not infinity and 0, since a few nodules ordered perfectly are no such proof. Its
@@ -49,6 +57,8 @@ def compare_aucs(
         Patient of each row; without it each row is a patient of its own.
     level : float
         Confidence level.
+    n_models : int
+        Folds of one repeat whose models gave the scores, as in `auc_interval`.
 
     Returns
     -------
@@ -64,9 +74,8 @@ def compare_aucs(
     need_both_classes(y)
     one, other = patient_components(y, a, patients), patient_components(y, b, patients)
     difference = one.auc - other.auc
-    variance = component_variance(
-        replace(one, malignant=one.malignant - other.malignant, benign=one.benign - other.benign)
-    )
+    apart = replace(one, malignant=one.malignant - other.malignant, benign=one.benign - other.benign)
+    variance = variance_factor(n_models) * component_variance(apart)
     error = float(np.sqrt(np.maximum(variance, 0)))  # few patients with nodules of both classes can leave it below 0
     found = AucDifference(one.auc, other.auc, difference, error, -1.0, 1.0, np.nan, np.nan, len(y), len(one.patients))
     if np.isnan(error):
@@ -80,7 +89,7 @@ def compare_aucs(
     z, p = (0.0, 1.0) if tied else (np.nan, np.nan)
     if tied and _same_order(a, b):
         return replace(found, low=0.0, high=0.0, z=z, p=p)
-    mine, its = auc_interval(y, a, patients, level=level), auc_interval(y, b, patients, level=level)
+    mine, its = (auc_interval(y, scores, patients, level=level, n_models=n_models) for scores in (a, b))
     return replace(found, low=mine.low - its.high, high=mine.high - its.low, z=z, p=p)
 
 
@@ -91,6 +100,7 @@ def compare_with(
     groups: ArrayLike | None = None,
     *,
     level: float = 0.95,
+    n_models: int = 1,
 ) -> pd.DataFrame:
     """Compare every configuration with a reference, with p-values adjusted for their number.
 
@@ -106,6 +116,8 @@ def compare_with(
         Patient of each row.
     level : float
         Confidence level of each interval; the intervals are not adjusted.
+    n_models : int
+        As in `compare_aucs`.
 
     Returns
     -------
@@ -121,7 +133,7 @@ def compare_with(
     """
     if not others:
         raise DatasetError("No configuration was given to compare with the reference.")
-    rows = [_compared(name, labels, scores, reference, groups, level) for name, scores in others.items()]
+    rows = [_compared(name, labels, scores, reference, groups, level, n_models) for name, scores in others.items()]
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"])
     return table
@@ -164,6 +176,7 @@ def _compared(
     reference: ArrayLike,
     groups: ArrayLike | None,
     level: float,
+    n_models: int,
 ) -> dict[str, Any]:
     rows = usable_rows(labels, groups, scores, reference)
     malignant = int(rows.labels.sum())
@@ -173,7 +186,7 @@ def _compared(
     if malignant in (0, len(rows.labels)):
         return row | dict.fromkeys(figures, np.nan)
     mine, its = rows.scores
-    found = compare_aucs(rows.labels, mine, its, rows.patients, level=level)
+    found = compare_aucs(rows.labels, mine, its, rows.patients, level=level, n_models=n_models)
     row |= {"auc": found.first, "auc_reference": found.second}
     return row | {figure: getattr(found, figure) for figure in figures[2:]}
 

@@ -24,6 +24,8 @@ from lungpipe.learn.preparation import AS_IS, Preparation
 Floats = NDArray[np.float64]
 Parameters = dict[str, Any]
 NO_OPINION = 0.5
+#: Values further from 0 are no measurement: the squares that scaling takes of them would be infinite. Nearer ones are 0.
+LARGEST, SMALLEST = 1e100, 1e-100
 
 
 def evaluate_configuration(
@@ -53,8 +55,8 @@ def evaluate_configuration(
     Parameters
     ----------
     features : array_like of float, shape (n, p)
-        Rows of the cohort. NaN and infinite values are imputed; a row without any finite value is one that this
-        configuration lacks, and takes no part.
+        Rows of the cohort. NaN, infinite values and those beyond 1e100 are imputed; a row without any other value is one that
+        this configuration lacks, and takes no part.
     labels : array_like of int, shape (n,)
         1 malignant, 0 benign.
     groups : array_like, shape (n,)
@@ -89,7 +91,8 @@ def evaluate_configuration(
         raise DatasetError(f"Features must have a row for each of the {len(y)} labels; their shape is {table.shape}.")
     if not folds:
         raise DatasetError("No folds were given.")
-    table[~np.isfinite(table)] = np.nan
+    table[~(np.abs(table) <= LARGEST)] = np.nan
+    table[np.abs(table) < SMALLEST] = 0.0
     present = ~np.isnan(table).all(axis=1)
     if preparation.harmonise:
         table = np.column_stack([_batches(batch, len(y)), table])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from lungpipe.store.tables import read_table
 if TYPE_CHECKING:
     from lungpipe.store.place import Place
 
+_NODULES, _FEATURES = "tables/nodules.parquet", "tables/features.parquet"
 #: Raise it when the same table and settings give other predictions.
 VERSION = "2"
 
@@ -128,11 +130,10 @@ def _asked(
     place: Place, key: ConfigurationKey, evaluation: Evaluation
 ) -> tuple[Cohort, np.ndarray[Any, Any], list[str]]:
     """Cohort, matrix and names of its columns for a configuration or baseline."""
-    nodules = read_table(place, "tables/nodules.parquet")
-    cohort = evaluation.cohort(nodules)
+    nodules, cohort = _dealt(place, place.digest(_NODULES), evaluation)
     if key.segmenter == BASELINE and key.region in SIZES:
         return cohort, size_matrix(nodules, cohort, key.region), [SIZES[key.region]]
-    features = read_table(place, "tables/features.parquet")
+    features = _features(place, place.digest(_FEATURES))
     wanted = RegionKey(*key[:3])
     if key.segmenter == BASELINE:
         cohort = replace(cohort, labels=shuffled_labels(cohort, evaluation.seed))
@@ -149,6 +150,21 @@ def _asked(
     )
     features = features[here]
     return cohort, feature_matrices(features, cohort)[wanted], feature_columns(features)
+
+
+@lru_cache(maxsize=2)
+def _dealt(place: Place, sha256: str, evaluation: Evaluation) -> tuple[pd.DataFrame, Cohort]:
+    """Nodules with this content and their folds, read and dealt once by a worker that evaluates many configurations."""
+    del sha256
+    nodules = read_table(place, _NODULES)
+    return nodules, evaluation.cohort(nodules)
+
+
+@lru_cache(maxsize=1)
+def _features(place: Place, sha256: str) -> pd.DataFrame:
+    """Features with this content, read and held against their contract once."""
+    del sha256
+    return read_table(place, _FEATURES)
 
 
 def _subject(key: ConfigurationKey) -> dict[str, Any]:

@@ -11,18 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
 from lungpipe.errors import DatasetError
+from lungpipe.learn.shared_training import variance_factor
 
 Floats = NDArray[np.float64]
 
 
-def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, *, level: float = 0.95) -> AucInterval:
+def auc_interval(
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, *, level: float = 0.95, n_models: int = 1
+) -> AucInterval:
     """Estimate the AUC and an interval that allows for several nodules in a patient.
 
     The variance is the one of Obuchowski (1997), *Nonparametric analysis of clustered ROC curve data*, Biometrics
     53:567-578: the structural components of DeLong et al. (1988), Biometrics 44:837-845, summed within each patient.
     With one nodule a patient it equals DeLong's. The interval is symmetric on the logit scale, so that it stays
     within [0, 1]. With repeated cross-validation the components are averaged over the repeats first, which gives
-    the mean AUC and its variance.
+    the mean AUC and its variance. Scores of cross-validation come from several models that share their training rows; the
+    variance then is larger by `lungpipe.learn.shared_training.variance_factor`.
 
     An AUC of exactly 1 has no logit. With k patients in the smaller class, k pairs of distinct patients can be formed,
     independent and each ordered rightly with probability AUC, so all of them are with probability ``AUC ** k`` at
@@ -39,6 +43,8 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, *, lev
         Patient of each row.
     level : float
         Confidence level.
+    n_models : int
+        Folds of one repeat whose models gave the scores; 1 for a test set, or a measure that nothing was trained for.
 
     Returns
     -------
@@ -51,7 +57,8 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, *, lev
         If only one class is there, the lengths differ or a score is not finite.
     """
     parts = patient_components(labels, scores, groups)
-    return _logit_interval(parts, critical=float(norm.ppf(0.5 + level / 2)), tail=(1 - level) / 2)
+    critical = float(norm.ppf(0.5 + level / 2))
+    return _logit_interval(parts, critical, (1 - level) / 2, variance_factor(n_models))
 
 
 def simultaneous_interval(
@@ -62,6 +69,7 @@ def simultaneous_interval(
     level: float = 0.95,
     draws: int = 4000,
     seed: int = 0,
+    n_models: int = 1,
 ) -> SimultaneousIntervals:
     """Give intervals that hold for all configurations at once, and so for the best of them.
 
@@ -84,6 +92,8 @@ def simultaneous_interval(
         Bootstrap draws.
     seed : int
         Seed of the draws.
+    n_models : int
+        As in `auc_interval`.
 
     Returns
     -------
@@ -108,10 +118,11 @@ def simultaneous_interval(
     if not evaluable:
         raise DatasetError("No configuration has scores for both classes, so no AUC is defined.")
     critical = _largest_deviation(evaluable, np.unique(patients), level, draws, seed)
-    tail = (1 - level) / 2 / len(evaluable)
+    tail, factor = (1 - level) / 2 / len(evaluable), variance_factor(n_models)
     nothing = AucInterval(np.nan, np.nan, np.nan, np.nan)
     return SimultaneousIntervals(
-        tuple(nothing if parts is None else _logit_interval(parts, critical, tail) for parts in family), critical
+        tuple(nothing if parts is None else _logit_interval(parts, critical, tail, factor) for parts in family),
+        critical,
     )
 
 
@@ -217,8 +228,8 @@ def _corrected(patients: int) -> float:
     return patients / (patients - 1)
 
 
-def _logit_interval(parts: PatientComponents, critical: float, tail: float) -> AucInterval:
-    variance = component_variance(parts)
+def _logit_interval(parts: PatientComponents, critical: float, tail: float, factor: float) -> AucInterval:
+    variance = factor * component_variance(parts)
     if np.isnan(variance):
         return AucInterval(parts.auc, 0.0, 1.0, np.nan)
     error = float(np.sqrt(variance))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
+import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
@@ -14,6 +15,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 STEP = "classifier"  # name of a pipeline's last step
+#: Standard deviations from the mean at which a value is held: trees take single precision, which ends at 3e38.
+_FAR = 1e30
 
 
 def standard_pipeline(classifier: Any) -> Pipeline:
@@ -36,7 +39,7 @@ def standard_pipeline(classifier: Any) -> Pipeline:
         [
             ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
             ("vary", VarianceThreshold()),
-            ("scale", StandardScaler()),
+            ("scale", BoundedScaler()),
             (STEP, classifier),
         ]
     )
@@ -97,14 +100,14 @@ class ElasticNet:
     """
 
     name: ClassVar[str] = "elastic_net"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     strengths: tuple[float, ...] = (0.1, 0.5, 2.0)
     shares: tuple[float, ...] = (0.2, 0.8)
 
     def pipeline(self, seed: int) -> Pipeline:
         """Return the unfitted pipeline; the solver visits rows in an order drawn with the seed."""
         model = LogisticRegression(
-            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=300, tol=1e-3, random_state=seed
+            solver="saga", l1_ratio=0.5, class_weight="balanced", max_iter=5000, tol=1e-3, random_state=seed
         )
         return standard_pipeline(model)
 
@@ -162,6 +165,14 @@ class NearestNeighbours:
     def grid(self) -> dict[str, list[Any]]:
         """Return the numbers of neighbours."""
         return {f"{STEP}__n_neighbors": list(self.neighbours)}
+
+
+class BoundedScaler(StandardScaler):  # type: ignore[misc]  # scikit-learn is untyped
+    """Standard scaling that stays finite in single precision, however far a tested value is from all that were learned."""
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:  # noqa: N803  # scikit-learn's names
+        """Scale, and hold what is beyond 1e30 standard deviations there."""
+        return np.clip(super().transform(X, copy=copy), -_FAR, _FAR)
 
 
 class CappedNeighbours(KNeighborsClassifier):  # type: ignore[misc]  # scikit-learn is untyped

@@ -10,6 +10,7 @@ import numpy as np
 from lungpipe.errors import DatasetError
 from lungpipe.learn.detectable import need_within, smallest_auc, smallest_difference
 from lungpipe.learn.rows import need_both_classes, usable_rows
+from lungpipe.learn.shared_training import variance_factor
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -25,10 +26,12 @@ def cohort_power(
     within_patient: float = 0.5,
     power: float = 0.8,
     alpha: float = 0.05,
+    n_models: int = 1,
 ) -> CohortPower:
     """Say what AUC, and what difference of AUCs, this cohort could show.
 
-    Nodules of one patient are alike, so counts are divided by the design effect before they are used.
+    Nodules of one patient are alike, so counts are divided by the design effect before they are used; and by the factor that the
+    variance of a cross-validated AUC is larger by (`lungpipe.learn.shared_training.variance_factor`).
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ def cohort_power(
         Correlation of nodules of one patient, for the design effect.
     power, alpha : float
         Chance to find what is there, and two-sided level of the test.
+    n_models : int
+        Folds of one repeat of the cross-validation; 1 for a test set.
 
     Returns
     -------
@@ -61,7 +66,8 @@ def cohort_power(
     need_both_classes(y)
     malignant, benign = int(y.sum()), int((y == 0).sum())
     effect = design_effect(np.unique(patients, return_counts=True)[1], within_patient)
-    counts = (malignant / effect, benign / effect)
+    worth = 1 / effect / variance_factor(n_models)
+    counts = (malignant * worth, benign * worth)
     return CohortPower(
         n_malignant=malignant,
         n_benign=benign,
@@ -138,7 +144,7 @@ class CohortPower:
     events_per_variable : float
         Nodules of the rarer class a feature.
     design_effect : float
-        By which the counts were divided.
+        By which the counts were divided, for patients with several nodules.
     smallest_auc : float
         Told from 0.5; NaN if none is.
     smallest_difference : float

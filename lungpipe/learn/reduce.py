@@ -34,6 +34,8 @@ Method = Literal["mrmr", "lasso", "boruta"]
 _PENALTIES = np.logspace(-2.5, 0.5, 13)
 #: Forests that Boruta's shadows are drawn for, their trees, and the level at which a feature beats them, before Bonferroni.
 _ROUNDS, _TREES, _LEVEL = 20, 16, 0.05
+#: Stands for the infinite relevance of a feature that parts the classes without any spread; it may be multiplied.
+_PERFECT = 1e300
 
 
 class CorrelationFilter(SelectorMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -135,7 +137,7 @@ def _relevance(values: Floats, labels: NDArray[Any]) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = f_classif(values, labels)[0]
-    return np.nan_to_num(np.asarray(found, dtype=np.float64), nan=0.0, posinf=np.finfo(np.float64).max)
+    return np.minimum(np.nan_to_num(np.asarray(found, dtype=np.float64), nan=0.0, posinf=_PERFECT), _PERFECT)
 
 
 def _by_relevance(values: Floats, labels: NDArray[Any], most: int) -> list[int]:

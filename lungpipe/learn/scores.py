@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lungpipe.store.place import Place
 
 #: Raise it when the same results give other tables.
-VERSION = "2"
+VERSION = "3"
 OUTPUTS = ("tables/predictions.parquet", "tables/scores.parquet")
 
 

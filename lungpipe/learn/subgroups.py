@@ -12,6 +12,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.learn.intervals import PatientComponents, auc_interval, component_variance, patient_components
 from lungpipe.learn.proportion import clustered_proportion
 from lungpipe.learn.rows import need_both_classes, usable_rows
+from lungpipe.learn.shared_training import variance_factor
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,6 +40,7 @@ def subgroup_table(
     smallest: int = SMALLEST,
     hide_counts: bool = False,
     level: float = 0.95,
+    n_models: int = 1,
 ) -> pd.DataFrame:
     """Give the figures of every subgroup, and how far its AUC is from that of all other nodules.
 
@@ -72,6 +74,8 @@ def subgroup_table(
         its counts hidden too, since they could be had by subtraction from the total.
     level : float
         Confidence level of each interval.
+    n_models : int
+        Folds of one repeat whose models gave the scores, as in `auc_interval`.
 
     Returns
     -------
@@ -104,17 +108,20 @@ def subgroup_table(
         }
         row["masked"] = _few(y[inside], patients[inside], smallest)
         if not row["masked"]:
-            row |= _figures(y[inside], table[:, inside], patients[inside], threshold, level)
+            row |= _figures(y[inside], table[:, inside], patients[inside], threshold, level, n_models)
             if not _few(y[~inside], patients[~inside], smallest):
                 mine = patient_components(y[inside], table[:, inside], patients[inside])
                 rest = patient_components(y[~inside], table[:, ~inside], patients[~inside])
-                row |= dict(zip(("gap", "gap_low", "gap_high"), auc_gap(mine, rest, level=level), strict=True))
+                gap = auc_gap(mine, rest, level=level, n_models=n_models)
+                row |= dict(zip(("gap", "gap_low", "gap_high"), gap, strict=True))
         rows.append(row)
     found = pd.DataFrame(rows)
     return _hidden(found, smallest) if hide_counts else found
 
 
-def auc_gap(one: PatientComponents, other: PatientComponents, *, level: float = 0.95) -> tuple[float, float, float]:
+def auc_gap(
+    one: PatientComponents, other: PatientComponents, *, level: float = 0.95, n_models: int = 1
+) -> tuple[float, float, float]:
     """Give the difference of two AUCs of different nodules, some of which may share a patient.
 
     Parameters
@@ -123,6 +130,8 @@ def auc_gap(one: PatientComponents, other: PatientComponents, *, level: float = 
         Of nodules that are in only one of them.
     level : float
         Confidence level.
+    n_models : int
+        As in `subgroup_table`.
 
     Returns
     -------
@@ -133,7 +142,7 @@ def auc_gap(one: PatientComponents, other: PatientComponents, *, level: float = 
     k = len(one.patients) + len(other.patients) - len(shared)
     first, second = one.malignant[mine] + one.benign[mine], other.malignant[its] + other.benign[its]
     covariance = k / max(k - 1, 1) * float((first * second).sum())
-    variance = component_variance(one) + component_variance(other) - 2 * covariance
+    variance = variance_factor(n_models) * (component_variance(one) + component_variance(other) - 2 * covariance)
     difference = one.auc - other.auc
     if np.isnan(variance):
         return difference, -1.0, 1.0
@@ -158,9 +167,9 @@ def _few(y: NDArray[np.int64], patients: NDArray[Any], smallest: int) -> bool:
 
 
 def _figures(
-    y: NDArray[np.int64], scores: Floats, patients: NDArray[Any], threshold: float, level: float
+    y: NDArray[np.int64], scores: Floats, patients: NDArray[Any], threshold: float, level: float, n_models: int
 ) -> dict[str, float]:
-    interval = auc_interval(y, scores, patients, level=level)
+    interval = auc_interval(y, scores, patients, level=level, n_models=n_models)
     called = (scores >= threshold).mean(axis=0)  # share of the repeats
     found = clustered_proportion(called[y == 1], patients[y == 1], level=level)
     spared = clustered_proportion(1 - called[y == 0], patients[y == 0], level=level)

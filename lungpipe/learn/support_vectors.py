@@ -28,7 +28,7 @@ class SupportVectors:
     """
 
     name: ClassVar[str] = "svm"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     strengths: tuple[float, ...] = (0.1, 1.0, 10.0)
 
     def pipeline(self, seed: int) -> Pipeline:
@@ -55,7 +55,10 @@ class PlattSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         if least >= 3:
             model = CalibratedClassifierCV(machine, method="sigmoid", cv=3, ensemble=False)
         else:
-            model = CalibratedClassifierCV(FrozenEstimator(machine.fit(X, y)), method="sigmoid")
+            rows = np.arange(len(X))  # split once, into all and all: the default split wants five rows of a class
+            model = CalibratedClassifierCV(
+                FrozenEstimator(machine.fit(X, y)), method="sigmoid", cv=[(rows, rows)], ensemble=False
+            )
         self.model_ = model.fit(X, y)
         self.classes_ = self.model_.classes_
         return self

@@ -74,7 +74,7 @@ def score_table(
 
     ``auc_low`` and ``auc_high`` are the 95 % interval of a configuration fixed beforehand (`auc_interval`);
     ``auc_low_all`` and ``auc_high_all`` hold for all configurations at once, and so also for the best of them
-    (`simultaneous_interval`). With repeats, figures are means over them. Balanced accuracy is at p >= 0.5.
+    (`simultaneous_interval`). Both allow for the folds' shared training rows. With repeats, figures are means over them. Balanced accuracy is at p >= 0.5.
 
     Parameters
     ----------
@@ -102,7 +102,11 @@ def score_table(
     rows = [_score(cohort, key, "fixed", "", result.p, result.inner_auc) for key, result in results.items()]
     if any(np.isfinite(row["auc"]) for row in rows):
         family = simultaneous_interval(
-            cohort.labels, [result.p for result in results.values()], cohort.groups, seed=seed
+            cohort.labels,
+            [result.p for result in results.values()],
+            cohort.groups,
+            seed=seed,
+            n_models=cohort.n_models,
         )
         for row, interval in zip(rows, family.intervals, strict=True):
             row |= {"auc_low_all": interval.low, "auc_high_all": interval.high}
@@ -125,7 +129,8 @@ def _compare(
     table: pd.DataFrame, cohort: Cohort, reference: NDArray[np.float64], others: Mapping[int, NDArray[np.float64]]
 ) -> None:
     """Fill in how far the rows of a table, by position, are from a reference; Holm's family are the rows compared."""
-    found = compare_with(cohort.labels, reference, others, cohort.groups).set_index("configuration")
+    found = compare_with(cohort.labels, reference, others, cohort.groups, n_models=cohort.n_models)
+    found = found.set_index("configuration")
     for name, column in DIFFERENCES.items():
         table.loc[found.index, name] = found[column].to_numpy(dtype=np.float64)
 
@@ -159,7 +164,7 @@ def _score(
     row["inner_auc"] = float(np.nanmean(inner_auc)) if np.isfinite(inner_auc).any() else float("nan")
     if len(np.unique(y)) < 2:
         return row
-    interval = auc_interval(y, p, patients)
+    interval = auc_interval(y, p, patients, n_models=cohort.n_models)
     row |= {"auc": interval.auc, "auc_low": interval.low, "auc_high": interval.high}
     row["average_precision"] = float(np.mean([average_precision_score(y, one) for one in p]))
     row["brier"] = float(((p - y) ** 2).mean())

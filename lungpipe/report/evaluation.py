@@ -48,13 +48,14 @@ _THICKNESS_MM = (0.0, 1.0, 1.5, 2.5, np.inf)
 class Chosen(NamedTuple):
     """Predictions of the choice made inside the training folds, a column a nodule.
 
-    ``p`` has shape (n_repeats, n).
+    ``p`` has shape (n_repeats, n), and ``n_models`` is the number of folds in a repeat.
     """
 
     rows: pd.DataFrame
     labels: NDArray[np.int64]
     patients: NDArray[Any]
     p: NDArray[np.float64]
+    n_models: int
 
 
 def evaluation_content(
@@ -93,7 +94,7 @@ def evaluation_content(
         "decision": _decision(chosen, simulated=simulated),
         "subgroups": _subgroups(chosen, nodules, series, simulated=simulated),
         "smallest": SMALLEST,
-        "power": cohort_power(y, patients, n_features=n_features),
+        "power": cohort_power(y, patients, n_features=n_features, n_models=chosen.n_models),
         "n_features": n_features,
         "n": p.shape[1],
     }
@@ -108,7 +109,8 @@ def chosen_of(predictions: pd.DataFrame, dataset: str) -> Chosen | None:
     table = own.pivot_table(index=identity, columns="repeat", values="p").dropna()
     labels = own.groupby(identity)["y"].first().reindex(table.index).to_numpy(dtype=np.int64)
     rows = table.index.to_frame(index=False)
-    return Chosen(rows, labels, rows["patient_id"].to_numpy(), table.to_numpy(dtype=np.float64).T)
+    n_models = own["fold"].nunique() if "fold" in own else 1
+    return Chosen(rows, labels, rows["patient_id"].to_numpy(), table.to_numpy(dtype=np.float64).T, n_models)
 
 
 def baselines(scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -183,7 +185,9 @@ def _subgroups(
     tables = []
     for column, heading in SUBGROUPS.items():
         if column in values and values[column].nunique() > 1:
-            table = subgroup_table(chosen.labels, chosen.p, chosen.patients, values[column], hide_counts=True)
+            table = subgroup_table(
+                chosen.labels, chosen.p, chosen.patients, values[column], hide_counts=True, n_models=chosen.n_models
+            )
             tables.append(table.assign(by=heading))
     if not tables:
         return None
