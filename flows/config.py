@@ -164,6 +164,7 @@ class BenchmarkSection(_Section):
     n_features: tuple[Positive, ...] = Field((10, 20), min_length=1)
     balance: Literal["weights", "none"] = "weights"
     harmonise: Literal["", "manufacturer", "model", "kernel"] = ""
+    external: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], str] = Field(default_factory=dict)
 
 
 class ReportSection(_Section):
@@ -293,6 +294,14 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
     report = values.get("report")
     if isinstance(report, dict) and isinstance(report.get("beside"), list):
         report["beside"] = [str(base / str(path)) for path in report["beside"]]
+    benchmark = values.get("benchmark")
+    if isinstance(benchmark, dict) and isinstance(benchmark.get("external"), dict):
+        benchmark["external"] = {name: _place(base, path) for name, path in benchmark["external"].items()}
+
+
+def _place(base: Path, path: Any) -> Any:
+    """A workspace's absolute path, or its address as it is."""
+    return path if not isinstance(path, str) or "://" in path else str(base / path)
 
 
 def _override(values: dict[str, Any], text: str) -> None:

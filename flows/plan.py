@@ -61,7 +61,7 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
 
 def evaluation(section: Any, spec: DatasetSpec) -> Evaluation:
     """The benchmark section of a recipe for one data set."""
-    return Evaluation(dataset=spec.name, **section.model_dump())
+    return Evaluation(dataset=spec.name, **section.model_dump(exclude={"external"}))
 
 
 def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: frozenset[str] = frozenset()) -> Plan:
@@ -132,6 +132,8 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     if recipe["features"]["parameter_file"]:
         recipe["features"]["parameter_file"] = "(path not recorded; what the file says is under radiomics)"
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
+    if recipe["benchmark"]:
+        recipe["benchmark"]["external"] = sorted(recipe["benchmark"]["external"])
     if load_dataset(config.cohort.dataset).intensities == "none":  # what asks for images was refused, and says nothing
         recipe = {name: recipe[name] for name in recipe if name not in {"quality", "regions", "features"}}
         recipe["segment"] = {"quality": recipe["segment"]["quality"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,6 +11,7 @@ from lungpipe.errors import LungpipeError
 from lungpipe.learn.baselines import baseline_keys, is_baseline
 from lungpipe.learn.cohort import ConfigurationKey
 from lungpipe.learn.evaluation import Configuration, Evaluation, evaluate_recorded
+from lungpipe.learn.external import External, evaluate_external
 from lungpipe.learn.scores import write_scores
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
@@ -18,12 +19,21 @@ from tasks.each import Failure, each
 from tasks.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lungpipe.learn.scores import Scored
 
 
 def evaluate_one(key: ConfigurationKey, evaluation: Evaluation, workspace: str) -> Configuration:
     """Evaluate one configuration in a worker, which reads the tables itself."""
     return evaluate_recorded(Place.at(workspace), key, evaluation)
+
+
+def apply_one(
+    key: ConfigurationKey, evaluation: Evaluation, workspace: str, external: tuple[External, ...]
+) -> Configuration:
+    """Fit one configuration to all of a workspace in a worker, and apply it to others."""
+    return evaluate_external(Place.at(workspace), key, evaluation, external)
 
 
 @task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
@@ -33,6 +43,7 @@ def benchmark(
     workspace: str,
     tables: tuple[str, ...],
     others: tuple[Evaluation, ...] = (),
+    external: tuple[External, ...] = (),
 ) -> Scored:
     """Evaluate every configuration and write ``predictions.parquet`` and ``scores.parquet``.
 
@@ -46,6 +57,8 @@ def benchmark(
         References of the tables of nodules and features.
     others : tuple of Evaluation
         Of further data sets in the same tables.
+    external : tuple of External
+        Workspaces whose nodules every configuration is tested on besides.
 
     Raises
     ------
@@ -53,12 +66,15 @@ def benchmark(
         If a configuration could not be evaluated at all.
     """
     place = Place.at(workspace)
-    results = {one: _evaluated(address, one, place) for one in (evaluation, *others)}
+    results = {one: _evaluated(address, place, evaluate_one, one, str(place)) for one in (evaluation, *others)}
+    tested = _evaluated(address, place, apply_one, evaluation, str(place), external) if external else {}
     first = results.pop(evaluation)
-    return write_scores(place, evaluation, first, tables, results)
+    return write_scores(place, evaluation, first, tables, results, external, tested)
 
 
-def _evaluated(address: str, evaluation: Evaluation, place: Place) -> dict[ConfigurationKey, Configuration]:
+def _evaluated(
+    address: str, place: Place, function: Callable[..., Configuration], evaluation: Evaluation, *more: Any
+) -> dict[ConfigurationKey, Configuration]:
     """Every configuration of one data set, in the order of the tables."""
     found = read_table(place, "tables/features.parquet")[["segmenter", "region", "radius_mm"]].drop_duplicates()
     regions = [
@@ -69,7 +85,7 @@ def _evaluated(address: str, evaluation: Evaluation, place: Place) -> dict[Confi
     keys += baseline_keys(regions, evaluation.classifiers)
     results: dict[ConfigurationKey, Configuration] = {}
     with progress("configurations", len(keys)) as advance:
-        for position, outcome in each(address, evaluate_one, keys, evaluation, str(place)):
+        for position, outcome in each(address, function, keys, evaluation, *more):
             if isinstance(outcome, Failure):
                 key = keys[position]
                 where = key.region if is_baseline(key) else f"{key.region} {key.radius_mm:g} mm"

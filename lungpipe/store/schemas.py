@@ -231,6 +231,7 @@ _CONFIGURATION = (
     Column("region", "str", "", "Region; 'chosen'; or the name of a baseline", "shell", OneOf((*REGIONS, *CONTROLS, CHOSEN, *BASELINES))),
     Column("radius_mm", "float64", "mm", "How far the region reaches; missing where it was chosen, and for baselines", 8.0, _NOT_NEGATIVE, nullable=True),
     Column("classifier", "str", "", "Classifier by its plug-in name, or 'chosen'", "logistic", _NAME),
+    Column("trained_on", "str", "", "Data set that everything was learned and chosen on: the row's own, by cross-validation, or another, which makes the figure one of external validation", "generic", _NAME),
 )  # fmt: skip
 _NO_RADIUS = Relation(
     "radius_mm is missing for 'chosen' and 'baseline' and nowhere else",
