@@ -50,6 +50,7 @@ def _content(report: Report) -> dict[str, Any]:
         "simulated": report.intensities == SIMULATED,
         "images": report.intensities != NONE,
         "verdicts": summary.verdicts(scores) if scores is not None else [],
+        "external": report.run.get("external", {}),
         "pictures": _radius_pictures(report, scores),
         "profile": _profile(report),
         "roc": _roc(report, scores),
@@ -85,6 +86,7 @@ def _radius_pictures(report: Report, scores: pd.DataFrame | None) -> list[dict[s
     if report.intensities == NONE:
         return []
     runs = [(report.title, scores, report.intensities), *report.beside]
+    runs = [(caption, None if table is None else summary.at_home(table), kind) for caption, table, kind in runs]
     drawable = [
         (caption, table, intensities)
         for caption, table, intensities in runs

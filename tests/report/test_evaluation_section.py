@@ -9,6 +9,7 @@ from report_tables import make_scores
 from sklearn.metrics import average_precision_score, brier_score_loss
 
 from lungpipe.report.evaluation import baselines, better_at, chosen_of, evaluation_content
+from lungpipe.report.page import report_html
 
 
 def tables(n=160, seed=0):
@@ -108,3 +109,18 @@ def test_baselines_say_what_they_are():
     found = baselines(scores)
     assert [one["region"] for one in found] == ["shuffled-voxels", "volume"]
     assert "no texture" in found[0]["meaning"]
+
+
+def test_external_validation_is_named_and_its_warnings_stand_in_the_verdict(make_report):
+    """A data set that another one taught has its own verdict, said to be external, with what speaks against it."""
+    scores = make_scores()
+    abroad = scores.assign(dataset="hospital-b", trained_on="phantom")
+    both = pd.concat([scores.assign(trained_on="phantom"), abroad], ignore_index=True)
+    run = {"external": {"hospital-b": {"warnings": ["phantom and hospital-b hold some of the same patients"]}}}
+    page = report_html(make_report(scores=both, run=run))
+    assert "hospital-b: external validation" in page
+    assert "AUC of what was learned and chosen on phantom" in page
+    assert "<b>No clean test.</b> Phantom and hospital-b hold some of the same patients." in page
+    alone = report_html(make_report(scores=scores.assign(trained_on="phantom")))
+    assert "external validation" not in alone
+    assert "No clean test" not in alone
