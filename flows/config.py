@@ -164,6 +164,7 @@ class BenchmarkSection(_Section):
     n_features: tuple[Positive, ...] = Field((10, 20), min_length=1)
     balance: Literal["weights", "none"] = "weights"
     harmonise: Literal["", "manufacturer", "model", "kernel"] = ""
+    clinical: tuple[str, ...] = ()
     external: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], str] = Field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from data_catalog import load_dataset, read_annotations, shortfall
 from lungpipe import plugins
+from lungpipe.clinical import clinical_columns, column_name
 from lungpipe.cohort import Plan, plan_cohort
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
 from lungpipe.errors import DatasetError
@@ -19,9 +21,12 @@ from lungpipe.scan.settings import here_only
 from tasks.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from data_catalog import DatasetSpec
     from flows.config import RunConfig
     from lungpipe.curate import Curation
+    from lungpipe.nodule import Nodule
 
 
 def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
@@ -51,6 +56,8 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
             )
     for name in config.benchmark.classifiers if config.benchmark else ():
         plugins.find("classifiers", name)
+    for name in config.benchmark.clinical if config.benchmark else ():
+        column_name(name)
     config.quality.settings()
     if not Path(config.cohort.dicom).exists():
         raise DatasetError(f"the image folder {config.cohort.dicom} does not exist; set cohort.dicom")
@@ -78,6 +85,7 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
     annotations = read_annotations(spec, path, curation.table)
     if less := shortfall(spec, len(curation.stacks), len(annotations.nodules)):
         say(less)
+    nodules = with_clinical(annotations.nodules, config.benchmark.clinical if config.benchmark else ())
     pseudonym, made = load_pseudonymiser()
     if made:
         say(f"pseudonyms: a key was made in {key_path()}; keep it safe, the same key gives the same pseudonyms")
@@ -85,7 +93,7 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
         spec.name,
         spec.intensities,
         curation,
-        annotations.nodules,
+        nodules,
         annotations.exclusions,
         pseudonym,
         config.quality.settings(),
@@ -108,6 +116,24 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
         ]
         evaluation(config.benchmark, spec).cohort(pd.DataFrame(rows).astype({"malignant": "Int64"}))
     return plan
+
+
+def with_clinical(nodules: Sequence[Nodule], names: Sequence[str]) -> list[Nodule]:
+    """Nodules with the clinical columns that a recipe names, and no others; what was changed is said.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`lungpipe.clinical.clinical_columns`.
+    """
+    rows = [{name: str(value) for name, value in nodule.clinical} for nodule in nodules]
+    columns, notes = clinical_columns(rows, names, [nodule.patient_id for nodule in nodules])
+    for note in notes:
+        say(f"clinical columns: {note}")
+    return [
+        replace(nodule, clinical=tuple((name, values[k]) for name, values in columns.items()))
+        for k, nodule in enumerate(nodules)
+    ]
 
 
 def title_of(config: RunConfig) -> str:

@@ -61,6 +61,8 @@ def check_shapes(config: RunConfig) -> tuple[DatasetSpec, MaskLimits]:
                 f"{section}.{useless[0]}: the data set {spec.name!r} is outlines without images, for which it means nothing; "
                 "leave it out"
             )
+    if config.benchmark and config.benchmark.clinical:
+        raise DatasetError(f"benchmark.clinical: the data set {spec.name!r} has no clinical columns; leave it out")
     for name in config.benchmark.classifiers if config.benchmark else ():
         plugins.find("classifiers", name)
     return spec, MaskLimits(**config.segment.quality.model_dump())

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import LungpipeError
 from lungpipe.learn.baselines import baseline_keys, is_baseline
+from lungpipe.learn.clinical import rating_columns
 from lungpipe.learn.cohort import ConfigurationKey
 from lungpipe.learn.evaluation import Configuration, Evaluation, evaluate_recorded
 from lungpipe.learn.external import External, evaluate_external
@@ -82,7 +83,9 @@ def _evaluated(
         for segmenter, region, radius_mm in found.sort_values([*found.columns]).itertuples(index=False, name=None)
     ]
     keys = [ConfigurationKey(*region, classifier) for region in regions for classifier in evaluation.classifiers]
-    keys += baseline_keys(regions, evaluation.classifiers)
+    nodules = read_table(place, "tables/nodules.parquet")
+    rated = bool(rating_columns(nodules[nodules["dataset"] == evaluation.dataset]))
+    keys += baseline_keys(regions, evaluation.classifiers, clinical=bool(evaluation.clinical), ratings=rated)
     results: dict[ConfigurationKey, Configuration] = {}
     with progress("configurations", len(keys)) as advance:
         for position, outcome in each(address, function, keys, evaluation, *more):

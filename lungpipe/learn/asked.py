@@ -10,8 +10,10 @@ import pandas as pd
 
 from lungpipe import plugins
 from lungpipe.errors import DatasetError
-from lungpipe.learn.baselines import PLAIN, SHUFFLED_LABELS, SIZES, shuffled_labels, size_matrix
+from lungpipe.learn.baselines import CLINICAL, PLAIN, RATINGS, SHUFFLED_LABELS, SIZES, shuffled_labels, size_matrix
+from lungpipe.learn.clinical import STRENGTHS, ClinicalLogistic, clinical_rows, encoded, rating_columns, rating_rows
 from lungpipe.learn.cohort import Cohort, ConfigurationKey, RegionKey, feature_columns, feature_matrices
+from lungpipe.learn.models import Logistic
 from lungpipe.learn.preparation import AS_IS
 from lungpipe.store.schemas import BASELINE, CONTROLS
 from lungpipe.store.tables import read_table
@@ -77,9 +79,14 @@ def asked(sides: Sequence[tuple[Place, Cohort]], key: ConfigurationKey, evaluati
         ]
         return Asked(np.vstack(parts), (SIZES[key.region],), labels, PLAIN, AS_IS)
     own = sides[0][1]
+    if key.segmenter == BASELINE and key.region in (CLINICAL, RATINGS):
+        matrix, columns, classifier = _known(sides, key.region, evaluation.clinical)
+        return Asked(matrix, columns, labels, classifier, AS_IS)
     if key.segmenter == BASELINE:
         labels[: len(own.labels)] = shuffled_labels(own, evaluation.seed)
-    region, columns, parts = None, None, []
+    region: RegionKey | None = None
+    names: list[str] = []
+    found: list[Floats] = []
     for place, cohort in sides:
         features = _of(read_table(place, "tables/features.parquet"), cohort)
         region = region or (_first_region(features) if key.region == SHUFFLED_LABELS else RegionKey(*key[:3]))
@@ -88,25 +95,38 @@ def asked(sides: Sequence[tuple[Place, Cohort]], key: ConfigurationKey, evaluati
             & (features["region"] == region.region)
             & (features["radius_mm"] == region.radius_mm)
         ]
-        columns = columns or feature_columns(features)
-        if missing := [name for name in columns if name not in features]:
+        names = names or feature_columns(features)
+        if missing := [name for name in names if name not in features]:
             raise DatasetError(
                 f"{place}: tables/features.parquet lacks {len(missing)} columns that the benchmark learns from: "
                 f"{', '.join(missing[:5])}. Extract them there with the same recipe"
             )
-        nothing = np.full((len(cohort.labels), len(columns)), np.nan)
-        parts.append(feature_matrices(features, cohort, columns).get(region, nothing))
+        nothing = np.full((len(cohort.labels), len(names)), np.nan)
+        found.append(feature_matrices(features, cohort, names).get(region, nothing))
     harmonised = evaluation.preparation.harmonise
     batch = pd.factorize(np.concatenate([_batches(*side, evaluation.harmonise) for side in sides]))[0]
-    classifier = plugins.find("classifiers", key.classifier)()
     return Asked(
-        np.vstack(parts),
-        tuple(columns or ()),
+        np.vstack(found),
+        tuple(names),
         labels,
-        classifier,
+        plugins.find("classifiers", key.classifier)(),
         evaluation.preparation,
         batch if harmonised else None,
     )
+
+
+def _known(
+    sides: Sequence[tuple[Place, Cohort]], name: str, clinical: Sequence[str]
+) -> tuple[Floats, tuple[str, ...], Classifier]:
+    """Matrix, columns and classifier of what is known without features."""
+    tables = [(_of(read_table(place, "tables/nodules.parquet"), cohort), cohort) for place, cohort in sides]
+    if name == CLINICAL:
+        frames = [clinical_rows(nodules, cohort, clinical) for nodules, cohort in tables]
+        matrix, categories = encoded(frames)
+        return matrix, tuple(map(str, frames[0].columns)), ClinicalLogistic(categories)
+    columns = rating_columns(tables[0][0])
+    matrix = np.vstack([rating_rows(nodules, cohort, columns) for nodules, cohort in tables])
+    return matrix, tuple(columns), Logistic(STRENGTHS)
 
 
 def _of(table: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:

@@ -35,10 +35,14 @@ PARTS = {
     "shuffled-voxels": ("shuffled",),
 }
 SHUFFLED_LABELS = "shuffled-labels"
+#: Baselines of what is known without features.
+CLINICAL, RATINGS = "clinical", "ratings"
 #: What a baseline leaves of the table, for people.
 MEANING = {
     "volume": "the nodule's volume alone",
     "diameter": "the nodule's mean axial diameter alone",
+    CLINICAL: "the clinical columns alone: what is known without an image",
+    RATINGS: "the radiologists' ratings alone, that of malignancy left out",
     "nodule-only": "the nodule without its surroundings",
     "surroundings-only": "the surroundings with the nodule taken out",
     "box-without-mask": "the box round the nodule, without its outline",
@@ -111,14 +115,23 @@ def of_parts(results: Mapping[ConfigurationKey, ConfigurationResult], cohort: Co
     return found
 
 
-def baseline_keys(regions: Sequence[tuple[str, str, float]], classifiers: Sequence[str]) -> list[ConfigurationKey]:
-    """Baselines that are configurations of their own: sizes, and labels dealt anew.
+def baseline_keys(
+    regions: Sequence[tuple[str, str, float]],
+    classifiers: Sequence[str],
+    *,
+    clinical: bool = False,
+    ratings: bool = False,
+) -> list[ConfigurationKey]:
+    """Baselines that are configurations of their own: sizes, what is known without features, and labels dealt anew.
 
     Parameters
     ----------
     regions : sequence of (str, str, float)
         Segmenter, region and radius of what the table of features has.
     classifiers : sequence of str
+    clinical, ratings : bool
+        Whether the recipe names clinical columns, and the table of nodules has ratings.
     """
     keys = [key_of(name, PLAIN.name) for name in SIZES]
+    keys += [key_of(name, PLAIN.name) for name, there in ((CLINICAL, clinical), (RATINGS, ratings)) if there]
     return [*keys, key_of(SHUFFLED_LABELS, classifiers[0])] if regions else keys

@@ -46,6 +46,7 @@ class Evaluation:
     n_features: tuple[int, ...] = (10, 20)
     balance: Balance = "weights"
     harmonise: str = ""
+    clinical: tuple[str, ...] = ()
 
     @property
     def preparation(self) -> Preparation:
@@ -110,7 +111,7 @@ def evaluate_asked(
     subject : mapping, optional
         More that the record is about.
     """
-    settings = {word: value for word, value in asdict(evaluation).items() if word != "classifiers"}
+    settings = {word: value for word, value in asdict(evaluation).items() if word not in {"classifiers", "clinical"}}
     entry = ledger.named(
         ledger.COHORT,
         "configuration",

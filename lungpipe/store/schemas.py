@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lungpipe.dicom.codes import CODES, VERDICTS
-from lungpipe.store.columns import Between, Column, ListOf, Matches, OneOf, Relation, Schema
+from lungpipe.store.columns import Between, Column, Further, ListOf, Matches, OneOf, Relation, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,8 @@ CONTROLS = ("box", "shuffled")
 CHOSEN, BASELINE = "chosen", "baseline"
 #: What the choice is held against, by name (:mod:`lungpipe.learn.baselines`).
 BASELINES = (
-    "volume", "diameter", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels", "shuffled-labels",
+    "volume", "diameter", "clinical", "ratings", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels",
+    "shuffled-labels",
 )  # fmt: skip
 #: Where HU come from; ``none`` for outlines without images.
 INTENSITIES = ("measured", "simulated", "none")
@@ -176,6 +177,10 @@ NODULES = Schema(
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
     (Relation("what only images tell is missing without images, and only then", _told_by_images),),
+    further=(
+        Further("clinical_", ("float64", "str"), "a clinical column that the recipe names under `benchmark.clinical`: numbers, missing where unknown, or categories, empty where unknown"),
+        Further("rating_", ("float64",), "mean rating by the radiologists, on their own scale; missing where nobody rated"),
+    ),
 )  # fmt: skip
 
 AGREEMENT = Schema(

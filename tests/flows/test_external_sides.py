@@ -110,7 +110,10 @@ def test_another_key_is_said_and_images_are_compared_all_the_same(config, tmp_pa
     write_tables(tmp_path / "b", 30, first=100, run={"pseudonym_key_fingerprint": "another"})
     outside = sides(config())
     warn(outside)
-    assert "WARNING: external validation on hospital-b: its pseudonyms were made with another key" in capsys.readouterr().err
+    assert (
+        "WARNING: external validation on hospital-b: its pseudonyms were made with another key"
+        in capsys.readouterr().err
+    )
     with pytest.raises(DatasetError, match="the same files"):
         require_apart(outside, plan_of([1, 100, 3]))
 
