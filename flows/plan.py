@@ -16,8 +16,11 @@ from lungpipe.cohort import Plan, plan_cohort
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
 from lungpipe.errors import DatasetError
 from lungpipe.learn.evaluation import Evaluation
+from lungpipe.learn.feature_sets import feature_sets
+from lungpipe.learn.stable_step import read_copies
 from lungpipe.scan import ScanSettings, settings_from
 from lungpipe.scan.settings import here_only
+from lungpipe.store.ledger import digest_files
 from tasks.progress import say
 
 if TYPE_CHECKING:
@@ -54,10 +57,8 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
                 f"{where}: time_limit_s is {limit_s:g} s, and run.scan_timeout_s of "
                 f"{config.run.scan_timeout_s:g} s would end the whole scan before that; raise run.scan_timeout_s above it"
             )
-    for name in config.benchmark.classifiers if config.benchmark else ():
-        plugins.find("classifiers", name)
-    for name in config.benchmark.clinical if config.benchmark else ():
-        column_name(name)
+    if config.benchmark:
+        check_benchmark(config.benchmark)
     config.quality.settings()
     if not Path(config.cohort.dicom).exists():
         raise DatasetError(f"the image folder {config.cohort.dicom} does not exist; set cohort.dicom")
@@ -68,7 +69,26 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
 
 def evaluation(section: Any, spec: DatasetSpec) -> Evaluation:
     """The benchmark section of a recipe for one data set."""
-    return Evaluation(dataset=spec.name, **section.model_dump(exclude={"external"}))
+    sets = feature_sets(section.feature_sets)
+    given = section.model_dump(exclude={"external", "feature_sets", "stability"})
+    return Evaluation(dataset=spec.name, feature_sets=sets, stability=section.stability or "", **given)
+
+
+def check_benchmark(section: Any) -> None:
+    """Look up what a benchmark section names, before anything is started.
+
+    Raises
+    ------
+    DatasetError, PluginError
+        If a plug-in, a set of features, a name of a column or the table of copies is not there.
+    """
+    for name in section.classifiers:
+        plugins.find("classifiers", name)
+    for name in section.clinical:
+        column_name(name)
+    feature_sets(section.feature_sets)
+    if section.stability:
+        read_copies(Path(section.stability))
 
 
 def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: frozenset[str] = frozenset()) -> Plan:
@@ -160,6 +180,8 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
     if recipe["benchmark"]:
         recipe["benchmark"]["external"] = sorted(recipe["benchmark"]["external"])
+        if path := recipe["benchmark"]["stability"]:
+            recipe["benchmark"]["stability"] = f"sha256 {digest_files([path])}"
     if load_dataset(config.cohort.dataset).intensities == "none":  # what asks for images was refused, and says nothing
         recipe = {name: recipe[name] for name in recipe if name not in {"quality", "regions", "features"}}
         recipe["segment"] = {"quality": recipe["segment"]["quality"]}

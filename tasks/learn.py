@@ -82,7 +82,12 @@ def _evaluated(
         (str(segmenter), str(region), float(radius_mm))
         for segmenter, region, radius_mm in found.sort_values([*found.columns]).itertuples(index=False, name=None)
     ]
-    keys = [ConfigurationKey(*region, classifier) for region in regions for classifier in evaluation.classifiers]
+    keys = [
+        ConfigurationKey(*region, classifier, name)
+        for region in regions
+        for classifier in evaluation.classifiers
+        for name, _ in evaluation.feature_sets
+    ]
     nodules = read_table(place, "tables/nodules.parquet")
     rated = bool(rating_columns(nodules[nodules["dataset"] == evaluation.dataset]))
     keys += baseline_keys(regions, evaluation.classifiers, clinical=bool(evaluation.clinical), ratings=rated)

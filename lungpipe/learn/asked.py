@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pandas as pd
 
 from lungpipe import plugins
 from lungpipe.errors import DatasetError
-from lungpipe.learn.baselines import CLINICAL, PLAIN, RATINGS, SHUFFLED_LABELS, SIZES, shuffled_labels, size_matrix
+from lungpipe.learn.baselines import CLINICAL, PLAIN, RATINGS, SIZES, shuffled_labels, size_matrix
 from lungpipe.learn.clinical import STRENGTHS, ClinicalLogistic, clinical_rows, encoded, rating_columns, rating_rows
 from lungpipe.learn.cohort import Cohort, ConfigurationKey, RegionKey, feature_columns, feature_matrices
+from lungpipe.learn.feature_sets import BUILT_IN, members
 from lungpipe.learn.models import Logistic
 from lungpipe.learn.preparation import AS_IS
+from lungpipe.learn.stable_step import copies_of, read_copies
 from lungpipe.store.schemas import BASELINE, CONTROLS
 from lungpipe.store.tables import read_table
 
@@ -89,13 +92,13 @@ def asked(sides: Sequence[tuple[Place, Cohort]], key: ConfigurationKey, evaluati
     found: list[Floats] = []
     for place, cohort in sides:
         features = _of(read_table(place, "tables/features.parquet"), cohort)
-        region = region or (_first_region(features) if key.region == SHUFFLED_LABELS else RegionKey(*key[:3]))
+        region = region or (_first_region(features) if key.segmenter == BASELINE else RegionKey(*key[:3]))
         features = features[
             (features["segmenter"] == region.segmenter)
             & (features["region"] == region.region)
             & (features["radius_mm"] == region.radius_mm)
         ]
-        names = names or feature_columns(features)
+        names = names or _names(feature_columns(features), key.feature_set, evaluation)
         if missing := [name for name in names if name not in features]:
             raise DatasetError(
                 f"{place}: tables/features.parquet lacks {len(missing)} columns that the benchmark learns from: "
@@ -105,12 +108,18 @@ def asked(sides: Sequence[tuple[Place, Cohort]], key: ConfigurationKey, evaluati
         found.append(feature_matrices(features, cohort, names).get(region, nothing))
     harmonised = evaluation.preparation.harmonise
     batch = pd.factorize(np.concatenate([_batches(*side, evaluation.harmonise) for side in sides]))[0]
+    preparation = evaluation.preparation
+    if evaluation.stability:
+        # People of other workspaces teach nothing, whatever they are called.
+        people = [f"{k} {name}" if k else name for k, (_, c) in enumerate(sides) for name in c.identity["patient_id"]]
+        copies = copies_of(read_copies(Path(evaluation.stability)), names, people, evaluation.min_icc)
+        preparation = replace(preparation, copies=copies, columns=tuple(names))
     return Asked(
         np.vstack(found),
         tuple(names),
         labels,
         plugins.find("classifiers", key.classifier)(),
-        evaluation.preparation,
+        preparation,
         batch if harmonised else None,
     )
 
@@ -127,6 +136,18 @@ def _known(
     columns = rating_columns(tables[0][0])
     matrix = np.vstack([rating_rows(nodules, cohort, columns) for nodules, cohort in tables])
     return matrix, tuple(columns), Logistic(STRENGTHS)
+
+
+def _names(columns: list[str], feature_set: str, evaluation: Evaluation) -> list[str]:
+    """Columns of a set of features."""
+    patterns = dict(evaluation.feature_sets).get(feature_set, BUILT_IN.get(feature_set, ()))
+    found = members(patterns, columns)
+    if not found:
+        raise DatasetError(
+            f"benchmark.feature_sets: no feature is in the set {feature_set!r} ({', '.join(patterns) or 'no pattern'}); the "
+            f"features begin with {', '.join(columns[:3])}"
+        )
+    return found
 
 
 def _of(table: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:

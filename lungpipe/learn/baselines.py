@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungpipe.learn.cohort import IDENTITY, Cohort, ConfigurationKey
+from lungpipe.learn.feature_sets import ALL
 from lungpipe.learn.models import Logistic
 from lungpipe.learn.select import choose_inside
-from lungpipe.store.schemas import BASELINE, CONTROLS
+from lungpipe.store.schemas import BASELINE, CHOSEN, CONTROLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ PLAIN = Logistic(strengths=(1.0,))
 
 def key_of(name: str, classifier: str) -> ConfigurationKey:
     """Key of a baseline in the tables."""
-    return ConfigurationKey(BASELINE, name, math.nan, classifier)
+    return ConfigurationKey(BASELINE, name, math.nan, classifier, CHOSEN if classifier == CHOSEN else ALL)
 
 
 def is_baseline(key: ConfigurationKey) -> bool:
@@ -111,7 +112,7 @@ def of_parts(results: Mapping[ConfigurationKey, ConfigurationResult], cohort: Co
     for name, regions in PARTS.items():
         part = {key: result for key, result in results.items() if key.region in regions}
         if part and (set(regions) <= set(CONTROLS) or len(part) < n_choices):  # all of them are the choice itself
-            found[key_of(name, "chosen")] = choose_inside(part, cohort.folds).p
+            found[key_of(name, CHOSEN)] = choose_inside(part, cohort.folds).p
     return found
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lungpipe.errors import DatasetError
 from lungpipe.learn.design import Design, check_apart, split_fold
+from lungpipe.learn.feature_sets import ALL
 from lungpipe.learn.folds import Fold, check_cohort, check_labels, grouped_folds
 
 IDENTITY = ("patient_id", "series_uid", "nodule_id")
@@ -207,12 +208,13 @@ class RegionKey(NamedTuple):
 
 
 class ConfigurationKey(NamedTuple):
-    """A segmenter, a region and a classifier: one configuration of the benchmark."""
+    """A segmenter, a region, a classifier and a set of features: one configuration of the benchmark."""
 
     segmenter: str
     region: str
     radius_mm: float
     classifier: str
+    feature_set: str = ALL
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,9 @@ from lungpipe.learn.asked import Asked, asked
 from lungpipe.learn.cohort import Cohort, ConfigurationKey, labelled_cohort
 from lungpipe.learn.design import Design
 from lungpipe.learn.evaluate import ConfigurationResult, evaluate_configuration
+from lungpipe.learn.feature_sets import ALL, BUILT_IN, FeatureSet
 from lungpipe.learn.preparation import Balance, Preparation, Selection
+from lungpipe.learn.stability import GOOD
 from lungpipe.store import ledger
 from lungpipe.store.tables import read_table
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 #: Raise it when the same table and settings give other predictions.
 VERSION = "2"
+
+
+#: Settings that a configuration depends on through its matrix alone.
+_OWN_INPUTS = {"classifiers", "clinical", "feature_sets", "stability", "min_icc"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,9 @@ class Evaluation:
     balance: Balance = "weights"
     harmonise: str = ""
     clinical: tuple[str, ...] = ()
+    feature_sets: tuple[FeatureSet, ...] = ((ALL, BUILT_IN[ALL]),)
+    stability: str = ""
+    min_icc: float = GOOD
 
     @property
     def preparation(self) -> Preparation:
@@ -54,6 +63,11 @@ class Evaluation:
         return Preparation(
             self.max_correlation, self.selection, self.n_features, self.balance, harmonise=bool(self.harmonise)
         )
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """All of it as JSON values but the path of the copies, whose content is part of each configuration's record."""
+        return {word: value for word, value in asdict(self).items() if word != "stability"}
 
     def cohort(self, nodules: pd.DataFrame) -> Cohort:
         """Deal the folds over the labelled nodules."""
@@ -111,7 +125,7 @@ def evaluate_asked(
     subject : mapping, optional
         More that the record is about.
     """
-    settings = {word: value for word, value in asdict(evaluation).items() if word not in {"classifiers", "clinical"}}
+    settings = {word: value for word, value in asdict(evaluation).items() if word not in _OWN_INPUTS}
     entry = ledger.named(
         ledger.COHORT,
         "configuration",
@@ -154,6 +168,8 @@ def _digest(what: Asked, cohort: Cohort) -> str:
         for rows in (fold.train, fold.validation):
             total.update(np.ascontiguousarray([] if rows is None else rows, dtype="<i8").tobytes())
     total.update(np.ascontiguousarray([] if what.batch is None else what.batch, dtype="<i8").tobytes())
+    if what.preparation.copies is not None:
+        total.update(what.preparation.copies.digest.encode())
     return total.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -75,7 +75,7 @@ def write_scores(
         subject={"dataset": evaluation.dataset},
         made_from=[*tables, *(one.ref for one in every)],
         inputs={one.name: one.digests() for one in external},
-        settings=asdict(evaluation) | ({"others": [asdict(one) for one in others]} if others else {}),
+        settings=evaluation.recorded | ({"others": [one.recorded for one in others]} if others else {}),
         versions={"scores": VERSION},
     )
     if ledger.stands(place, entry.ref):

@@ -24,7 +24,7 @@ DIFFERENCES = {
     "difference": "difference", "difference_low": "low", "difference_high": "high", "p": "p", "p_holm": "p_holm",
 }  # fmt: skip
 Baselines = Mapping[ConfigurationKey, tuple[Cohort, NDArray[np.float64]]]
-INSIDE = ConfigurationKey(CHOSEN, CHOSEN, float("nan"), CHOSEN)
+INSIDE = ConfigurationKey(CHOSEN, CHOSEN, float("nan"), CHOSEN, CHOSEN)
 
 
 def predictions_table(
@@ -43,7 +43,7 @@ def predictions_table(
     results : mapping of ConfigurationKey to ConfigurationResult
         The configurations.
     inside : InsideChoice, optional
-        Adds its predictions under segmenter, region and classifier ``"chosen"``, radius NaN.
+        Adds its predictions under segmenter, region, classifier and feature set ``"chosen"``, radius NaN.
     baselines : mapping of ConfigurationKey to (Cohort, array)
         Cohort (whose labels may be others) and predictions of what the choice is held against.
     trained_on : str
@@ -52,7 +52,7 @@ def predictions_table(
     Returns
     -------
     DataFrame
-        Columns dataset, the nodule's ids, segmenter, region, radius_mm, classifier, trained_on, repeat, fold, y, p; sorted as
+        Columns dataset, the nodule's ids, segmenter, region, radius_mm, classifier, feature_set, trained_on, repeat, fold, y, p; sorted as
         the results are, then by repeat and row. A nodule that a configuration lacks has no row there.
     """
     fold_of = np.full((1 + max(fold.repeat for fold in cohort.folds), len(cohort.labels)), -1)
@@ -98,7 +98,7 @@ def score_table(
     Returns
     -------
     DataFrame
-        Columns dataset, segmenter, region, radius_mm, classifier, trained_on, selection (``"fixed"``, ``"inside"`` or ``"baseline"``), chosen (JSON
+        Columns dataset, segmenter, region, radius_mm, classifier, feature_set, trained_on, selection (``"fixed"``, ``"inside"`` or ``"baseline"``), chosen (JSON
         list, one configuration an outer fold; empty for fixed ones), n, n_patients, n_malignant, auc, auc_low,
         auc_high, auc_low_all, auc_high_all, average_precision, brier, balanced_accuracy, inner_auc; difference (AUC less
         that of the choice made inside, on the nodules that both have), difference_low, difference_high (95 %, patients as
@@ -128,7 +128,7 @@ def score_table(
 
 
 def _with_teacher(table: pd.DataFrame, trained_on: str) -> pd.DataFrame:
-    table.insert(list(table.columns).index("classifier") + 1, "trained_on", trained_on)
+    table.insert(list(table.columns).index("feature_set") + 1, "trained_on", trained_on)
     return table
 
 

@@ -205,8 +205,8 @@ def _by_data_set(home: Chosen, name: str, abroad: Mapping[str, Chosen]) -> pd.Da
     repeats = len(home.p)
     p = np.hstack([one.p if one is home else np.repeat(one.p[:1], repeats, axis=0) for one in sides.values()])
     patients = np.concatenate([[f"{k} {patient}" for patient in one.patients] for k, one in enumerate(sides.values())])
-    values = np.repeat(list(sides), [len(one.labels) for one in sides.values()])
-    values = pd.Series(pd.Categorical(values, categories=list(sides), ordered=True))
+    names = np.repeat(list(sides), [len(one.labels) for one in sides.values()])
+    values = pd.Series(pd.Categorical(names, categories=list(sides), ordered=True))
     labels = np.concatenate([one.labels for one in sides.values()])
     return subgroup_table(labels, p, patients, values, hide_counts=True)
 

@@ -106,7 +106,7 @@ def roc_selection(
         name = "chosen inside the training folds" if inside else configuration_name(row)
         here = own["segmenter"] == row["segmenter"]
         if not inside:
-            for column in CONFIGURATION[1:]:
+            for column in [*CONFIGURATION[1:], *(name for name in ("feature_set",) if name in own)]:
                 here &= own[column] == row[column]
         if here.any():
             curves[name], figures[name] = own[here], {str(key): value for key, value in row.items()}
@@ -247,7 +247,8 @@ def at_home(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the first data set, without those of external validation."""
     if not len(table) or "dataset" not in table:
         return table
-    return table[table["dataset"] == table["dataset"].iloc[0]]
+    first = str(table["dataset"].iloc[0])
+    return table[table["dataset"].astype(str) == first]
 
 
 def _record(row: pd.Series[Any]) -> dict[str, Any]:

@@ -236,6 +236,7 @@ _CONFIGURATION = (
     Column("region", "str", "", "Region; 'chosen'; or the name of a baseline", "shell", OneOf((*REGIONS, *CONTROLS, CHOSEN, *BASELINES))),
     Column("radius_mm", "float64", "mm", "How far the region reaches; missing where it was chosen, and for baselines", 8.0, _NOT_NEGATIVE, nullable=True),
     Column("classifier", "str", "", "Classifier by its plug-in name, or 'chosen'", "logistic", _NAME),
+    Column("feature_set", "str", "", "Set of features by its name in the recipe; 'chosen' for the choice made inside", "all", _NAME),
     Column("trained_on", "str", "", "Data set that everything was learned and chosen on: the row's own, by cross-validation, or another, which makes the figure one of external validation", "generic", _NAME),
 )  # fmt: skip
 _NO_RADIUS = Relation(
@@ -257,7 +258,18 @@ PREDICTIONS = Schema(
         Column("y", "int64", "1", "Label: 1 malignant, 0 benign", 1, OneOf((0, 1))),
         Column("p", "float64", "1", "Predicted probability of malignancy", 0.61, _FRACTION),
     ),
-    ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm", "classifier", "repeat"),
+    (
+        "dataset",
+        "patient_id",
+        "series_uid",
+        "nodule_id",
+        "segmenter",
+        "region",
+        "radius_mm",
+        "classifier",
+        "feature_set",
+        "repeat",
+    ),
     (_NO_RADIUS,),
     sorted=False,
     optional=True,
@@ -309,7 +321,7 @@ SCORES = Schema(
         _figure("p", "Test of no difference from the choice made inside", 0.05),
         _figure("p_holm", "The same, adjusted for all rows of the table (Holm)", 0.4),
     ),
-    ("dataset", "segmenter", "region", "radius_mm", "classifier", "selection"),
+    ("dataset", "segmenter", "region", "radius_mm", "classifier", "feature_set", "selection"),
     (
         _NO_RADIUS,
         Relation("n_malignant <= n", lambda t: t["n_malignant"] <= t["n"]),

@@ -32,9 +32,12 @@ def test_two_parts_of_a_data_set(prefect_server, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("LUNGPIPE_KEY_FILE", str(tmp_path / "key"))
     every = read_scans()
 
-    def run(name, scans, more=""):
+    def use(scans):
         monkeypatch.setattr(shape_cohort, "read_scans", lambda: scans)
         monkeypatch.setattr(shape_cohort, "read_annotations", partial(read_annotations, [s.scan_id for s in scans]))
+
+    def run(name, scans, more=""):
+        use(scans)
         (tmp_path / f"{name}.toml").write_text(RECIPE + more)
         flow(str(tmp_path / f"{name}.toml"), str(tmp_path / name), workers=2)
         return tmp_path / name
@@ -58,6 +61,7 @@ def test_two_parts_of_a_data_set(prefect_server, tmp_path, monkeypatch, capfd):
     assert standing_shapes(config, Place.at(here)) is not None
     with pytest.raises(DatasetError, match="patients are in this cohort and in that one too"):
         run("again", every[:51], external)
-    run("there", every[50:91])
-    monkeypatch.setattr(shape_cohort, "read_scans", lambda: every[:50])
+    use(every[:50])
+    nodules = pd.read_parquet(tmp_path / "there" / "tables" / "nodules.parquet")
+    nodules.iloc[::-1].to_parquet(tmp_path / "there" / "tables" / "nodules.parquet")
     assert standing_shapes(config, Place.at(here)) is None
