@@ -7,6 +7,7 @@ from data_catalog.spec import (
     list_datasets,
     load_dataset,
     read_annotations,
+    shared_patients,
     shortfall,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "list_datasets",
     "load_dataset",
     "read_annotations",
+    "shared_patients",
     "shortfall",
 ]

@@ -196,6 +196,30 @@ def contamination(spec: DatasetSpec, models: Iterable[str]) -> list[str]:
     return found
 
 
+def shared_patients(spec: DatasetSpec, other: DatasetSpec) -> str:
+    """Say why a test of what was learned from one data set on another may be none; empty where nothing is known against it.
+
+    Parameters
+    ----------
+    spec, other : DatasetSpec
+        What taught, and what tests.
+    """
+    if spec.name == other.name:
+        if spec.licence == "yours":
+            return ""
+        return (
+            f"both are parts of {spec.name}: hospitals, scanners and readers are the same on both sides, so this is no test "
+            "on another population"
+        )
+    common = {spec.name, *spec.same_patients} & {other.name, *other.same_patients}
+    if not common:
+        return ""
+    if common <= {spec.name, other.name}:
+        return f"{spec.name} and {other.name} hold some of the same patients"
+    through = ", ".join(sorted(common - {spec.name, other.name}))
+    return f"{spec.name} and {other.name} may hold some of the same patients: both share some with {through}"
+
+
 def shortfall(spec: DatasetSpec, scans: int, nodules: int) -> str:
     """Compare what was found with what is published; empty where it is all there, or nothing is published."""
     pairs = (("scans", scans, spec.counts.scans), ("nodules", nodules, spec.counts.nodules))

@@ -13,6 +13,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.config import load_config
+from flows.external import about_outside, read_outside, require_apart, require_images_apart, warn
 from flows.plan import check_config, evaluation, plan_run, recipe_of, title_of
 from flows.standing import Outcome, outcome_of, run_entry, stage_refs
 from lungpipe import plugins
@@ -99,6 +100,8 @@ def cohort(
     """
     config = load_config(Path(recipe), overrides)
     spec, settings = check_config(config)
+    outside = read_outside(config, spec, settings.names())
+    warn(outside)
     place = Place.at(workspace)
     workers_of = (dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker)
     archive = Data(f"{spec.name}/archive")
@@ -110,6 +113,7 @@ def cohort(
             with account.stage("curate", [archive]):
                 curated = curate(address, config.cohort.dicom, config.quality.settings(), config.run.scan_timeout_s)
             plan = plan_run(config, spec, curated.curation, withdrawn(place))
+            require_apart(outside, plan)
             say(f"cohort: {len(plan.jobs)} scans accepted of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
             with account.stage("frame", [archive]):
                 refuse = config.cohort.frame_check == "refuse"
@@ -123,7 +127,9 @@ def cohort(
                 read, written = (("nodules", "features"), ("predictions", "scores"))
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
                     design = evaluation(config.benchmark, spec)
-                    scored = benchmark(address, design, str(place), tuple(tables.refs[name] for name in read))
+                    require_images_apart(outside, place, spec.name)
+                    refs = tuple(tables.refs[name] for name in read)
+                    scored = benchmark(address, design, str(place), refs, external=tuple(o.external for o in outside))
             else:
                 without_benchmark(place)
         for result in results:
@@ -134,7 +140,7 @@ def cohort(
         entry = run_entry(config, spec, stage_refs(plan, settings), plan)
         curation = curated.curation
         files = {"read": curation.n_files, "left_out": len(curation.exclusions)}
-        write_record(place, config, plan, settings.names(), results, account, files)
+        write_record(place, config, plan, settings.names(), results, account, files, **about_outside(outside))
         shown, curation_page = write_curation_page(place, curated, plan, config.quality.settings(), title_of(config))
         say(f"curation: {shown}")
         made_from = [frames, *tables.refs.values(), *([scored.ref] if scored else [])]

@@ -19,6 +19,8 @@ from lungpipe.region.codes import RegionLimits
 from lungpipe.segment.steps import Steps
 from lungpipe.segment.verdict import MaskLimits
 
+#: What a name has to be that stands in a table.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Positive = Annotated[int, Field(ge=1)]
 _STEPS, _LIMITS = Steps(), MaskLimits()
 
@@ -162,8 +164,13 @@ class BenchmarkSection(_Section):
     max_correlation: Annotated[float, Field(gt=0, le=1)] = 1.0
     selection: Literal["none", "mrmr", "lasso", "boruta"] = "none"
     n_features: tuple[Positive, ...] = Field((10, 20), min_length=1)
-    balance: Literal["weights", "none"] = "weights"
+    balance: Literal["weights", "oversample", "none"] = "weights"
     harmonise: Literal["", "manufacturer", "model", "kernel"] = ""
+    stability: str | None = None
+    min_icc: Annotated[float, Field(ge=0, le=1)] = 0.75
+    clinical: tuple[str, ...] = ()
+    feature_sets: tuple[str, ...] | dict[Annotated[str, Field(pattern=NAME)], str | tuple[str, ...]] = ("all",)
+    external: dict[Annotated[str, Field(pattern=NAME)], str] = Field(default_factory=dict)
 
 
 class ReportSection(_Section):
@@ -293,6 +300,16 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
     report = values.get("report")
     if isinstance(report, dict) and isinstance(report.get("beside"), list):
         report["beside"] = [str(base / str(path)) for path in report["beside"]]
+    benchmark = values.get("benchmark")
+    if isinstance(benchmark, dict) and isinstance(benchmark.get("external"), dict):
+        benchmark["external"] = {name: _place(base, path) for name, path in benchmark["external"].items()}
+    if isinstance(benchmark, dict) and isinstance(benchmark.get("stability"), str):
+        benchmark["stability"] = str(base / benchmark["stability"])
+
+
+def _place(base: Path, path: Any) -> Any:
+    """A workspace's absolute path, or its address as it is."""
+    return path if not isinstance(path, str) or "://" in path else str(base / path)
 
 
 def _override(values: dict[str, Any], text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +11,25 @@ import pandas as pd
 
 from data_catalog import load_dataset, read_annotations, shortfall
 from lungpipe import plugins
+from lungpipe.clinical import clinical_columns, column_name
 from lungpipe.cohort import Plan, plan_cohort
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
 from lungpipe.errors import DatasetError
 from lungpipe.learn.evaluation import Evaluation
+from lungpipe.learn.feature_sets import feature_sets
+from lungpipe.learn.stable_step import read_copies
 from lungpipe.scan import ScanSettings, settings_from
 from lungpipe.scan.settings import here_only
+from lungpipe.store.ledger import digest_files
 from tasks.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from data_catalog import DatasetSpec
     from flows.config import RunConfig
     from lungpipe.curate import Curation
+    from lungpipe.nodule import Nodule
 
 
 def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
@@ -49,8 +57,8 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
                 f"{where}: time_limit_s is {limit_s:g} s, and run.scan_timeout_s of "
                 f"{config.run.scan_timeout_s:g} s would end the whole scan before that; raise run.scan_timeout_s above it"
             )
-    for name in config.benchmark.classifiers if config.benchmark else ():
-        plugins.find("classifiers", name)
+    if config.benchmark:
+        check_benchmark(config.benchmark)
     config.quality.settings()
     if not Path(config.cohort.dicom).exists():
         raise DatasetError(f"the image folder {config.cohort.dicom} does not exist; set cohort.dicom")
@@ -61,7 +69,26 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
 
 def evaluation(section: Any, spec: DatasetSpec) -> Evaluation:
     """The benchmark section of a recipe for one data set."""
-    return Evaluation(dataset=spec.name, **section.model_dump())
+    sets = feature_sets(section.feature_sets)
+    given = section.model_dump(exclude={"external", "feature_sets", "stability"})
+    return Evaluation(dataset=spec.name, feature_sets=sets, stability=section.stability or "", **given)
+
+
+def check_benchmark(section: Any) -> None:
+    """Look up what a benchmark section names, before anything is started.
+
+    Raises
+    ------
+    DatasetError, PluginError
+        If a plug-in, a set of features, a name of a column or the table of copies is not there.
+    """
+    for name in section.classifiers:
+        plugins.find("classifiers", name)
+    for name in section.clinical:
+        column_name(name)
+    feature_sets(section.feature_sets)
+    if section.stability:
+        read_copies(Path(section.stability))
 
 
 def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: frozenset[str] = frozenset()) -> Plan:
@@ -78,6 +105,7 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
     annotations = read_annotations(spec, path, curation.table)
     if less := shortfall(spec, len(curation.stacks), len(annotations.nodules)):
         say(less)
+    nodules = with_clinical(annotations.nodules, config.benchmark.clinical if config.benchmark else ())
     pseudonym, made = load_pseudonymiser()
     if made:
         say(f"pseudonyms: a key was made in {key_path()}; keep it safe, the same key gives the same pseudonyms")
@@ -85,7 +113,7 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
         spec.name,
         spec.intensities,
         curation,
-        annotations.nodules,
+        nodules,
         annotations.exclusions,
         pseudonym,
         config.quality.settings(),
@@ -110,6 +138,24 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
     return plan
 
 
+def with_clinical(nodules: Sequence[Nodule], names: Sequence[str]) -> list[Nodule]:
+    """Nodules with the clinical columns that a recipe names, and no others; what was changed is said.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`lungpipe.clinical.clinical_columns`.
+    """
+    rows = [{name: str(value) for name, value in nodule.clinical} for nodule in nodules]
+    columns, notes = clinical_columns(rows, names, [nodule.patient_id for nodule in nodules])
+    for note in notes:
+        say(f"clinical columns: {note}")
+    return [
+        replace(nodule, clinical=tuple((name, values[k]) for name, values in columns.items()))
+        for k, nodule in enumerate(nodules)
+    ]
+
+
 def title_of(config: RunConfig) -> str:
     """Title of a run: the recipe's, or the data set's."""
     return config.report.title or load_dataset(config.cohort.dataset).title
@@ -132,6 +178,10 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
     if recipe["features"]["parameter_file"]:
         recipe["features"]["parameter_file"] = "(path not recorded; what the file says is under radiomics)"
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
+    if recipe["benchmark"]:
+        recipe["benchmark"]["external"] = sorted(recipe["benchmark"]["external"])
+        if path := recipe["benchmark"]["stability"]:
+            recipe["benchmark"]["stability"] = f"sha256 {digest_files([path])}"
     if load_dataset(config.cohort.dataset).intensities == "none":  # what asks for images was refused, and says nothing
         recipe = {name: recipe[name] for name in recipe if name not in {"quality", "regions", "features"}}
         recipe["segment"] = {"quality": recipe["segment"]["quality"]}

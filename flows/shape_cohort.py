@@ -10,8 +10,9 @@ from prefect import flow
 from data_catalog.lidc import database_path
 from flows.cohort import Account, close, is_reused, told, without_benchmark, write_record
 from flows.config import load_config
+from flows.external import about_outside, read_outside, require_apart, require_images_apart, warn
 from flows.plan import evaluation
-from flows.shape_plan import SMALL_SHARE, check_shapes, shape_plan, shape_refs, small_limit
+from flows.shape_plan import SMALL, SMALL_SHARE, check_shapes, shape_plan, shape_refs, small_limit
 from flows.standing import Outcome, outcome_of, run_entry
 from lungpipe.assemble import TABLES, assemble
 from lungpipe.lineage.openlineage import Data, open_lineage, table_data
@@ -41,6 +42,8 @@ def shape_cohort(
     """
     config = load_config(Path(recipe), overrides)
     spec, limits = check_shapes(config)
+    outside = read_outside(config, spec, outline_names(), [f"{spec.name}-{SMALL}"])
+    warn(outside)
     place = Place.at(workspace)
     workers_of = (dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker)
     outlines = Data(f"{spec.name}/outlines")
@@ -50,6 +53,7 @@ def shape_cohort(
         account = Account(events)
         with account.stage("plan", [outlines]):
             plan, scans = shape_plan(config, spec, place)
+            require_apart(outside, plan)
         say(f"cohort: {len(plan.jobs)} scans with outlines of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
         with dask_cluster(*workers_of) as address:
             with account.stage("shapes", [outlines], [Data(f"{spec.name}/parts")]):
@@ -63,7 +67,9 @@ def shape_cohort(
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
                     whole = evaluation(config.benchmark, spec)
                     others = tuple(replace(whole, dataset=name) for name in subsets)
-                    scored = benchmark(address, whole, str(place), tuple(tables.refs[name] for name in read), others)
+                    require_images_apart(outside, place, spec.name)
+                    refs, tested_on = tuple(tables.refs[name] for name in read), tuple(o.external for o in outside)
+                    scored = benchmark(address, whole, str(place), refs, others, tested_on)
             else:
                 without_benchmark(place)
         for result in results:
@@ -74,7 +80,18 @@ def shape_cohort(
         names = {**outline_names(), "mask_quality": asdict(limits)}
         about = {"nodules": len(volumes_mm3), "share": SMALL_SHARE, "largest_mm3": subsets}
         files = {"read": 1, "left_out": 0}
-        write_record(place, config, plan, names, results, account, files, database_path(), subsets=about)
+        write_record(
+            place,
+            config,
+            plan,
+            names,
+            results,
+            account,
+            files,
+            database_path(),
+            subsets=about,
+            **about_outside(outside),
+        )
         made_from = [*tables.refs.values(), *([scored.ref] if scored else [])]
         with account.stage("report", [*tables_of.values()]):
             page = report(str(place), config.report.beside, None, made_from)

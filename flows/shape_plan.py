@@ -9,9 +9,8 @@ import pandas as pd
 
 from data_catalog import load_dataset, shortfall
 from data_catalog.lidc.shape_cohort import plan_shapes
-from flows.plan import evaluation
+from flows.plan import check_benchmark, evaluation
 from flows.standing import has_run, if_standing, run_entry
-from lungpipe import plugins
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
 from lungpipe.errors import DatasetError
 from lungpipe.lineage.tombstones import withdrawn
@@ -61,8 +60,10 @@ def check_shapes(config: RunConfig) -> tuple[DatasetSpec, MaskLimits]:
                 f"{section}.{useless[0]}: the data set {spec.name!r} is outlines without images, for which it means nothing; "
                 "leave it out"
             )
-    for name in config.benchmark.classifiers if config.benchmark else ():
-        plugins.find("classifiers", name)
+    if config.benchmark and config.benchmark.clinical:
+        raise DatasetError(f"benchmark.clinical: the data set {spec.name!r} has no clinical columns; leave it out")
+    if config.benchmark:
+        check_benchmark(config.benchmark)
     return spec, MaskLimits(**config.segment.quality.model_dump())
 
 

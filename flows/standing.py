@@ -12,6 +12,7 @@ from lungpipe.curate import curate
 from lungpipe.dicom.memory import memory_path, remember
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.errors import DatasetError
+from lungpipe.learn.external import read_external
 from lungpipe.lineage.tombstones import withdrawn
 from lungpipe.scan import stages_of
 from lungpipe.store import ledger
@@ -55,6 +56,8 @@ def run_entry(config: RunConfig, spec: DatasetSpec, stages: Sequence[str], plan:
     The code counts as a whole here: a new version writes its tables and pages anew, from artefacts that stand.
     """
     beside = [Place.at(path) for path in config.report.beside]
+    outside = config.benchmark.external if config.benchmark else {}
+    tested_on = {name: read_external(name, path)[0].digests() for name, path in outside.items()}
     recipe = recipe_of(config)
     recipe.pop("run")  # none of it changes a number
     return ledger.named(
@@ -66,6 +69,7 @@ def run_entry(config: RunConfig, spec: DatasetSpec, stages: Sequence[str], plan:
             "plan_sha256": plan_digest(plan),
             "beside": [place.digest("tables/scores.parquet") for place in beside],
             "pseudonym_key_fingerprint": load_pseudonymiser()[0].fingerprint,
+            **({"external": tested_on} if tested_on else {}),
         },
         settings=recipe,
         versions={"code": code_digest()},

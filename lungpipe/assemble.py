@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from lungpipe.clinical import RATING
 from lungpipe.judge_masks import excluded_masks, judged, without_excluded
 from lungpipe.region.codes import RegionLimits, with_codes
 from lungpipe.scan import ScanResult, gather_parts
@@ -42,7 +44,10 @@ class Assembled:
 
 def plan_digest(plan: Plan) -> str:
     """SHA-256 of what the tables hold besides the rows of the scans: series, early exclusions, labels and splits."""
-    labels = [(n.series_uid, n.nodule_id, n.malignant, n.split) for n in plan.nodules]
+    labels = [
+        (n.series_uid, n.nodule_id, n.malignant, n.split, *([n.clinical, n.ratings] if n.clinical or n.ratings else []))
+        for n in plan.nodules
+    ]
     text = json.dumps([plan.series_rows, plan.exclusions, labels], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -145,8 +150,18 @@ def _masks(place: Place, parts: Sequence[str], limits: MaskLimits) -> pd.DataFra
 
 
 def _labelled(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:
-    """Masks with the label and split of their nodule."""
+    """Masks with the label and split of their nodule, and what else is known of it."""
     known = {(n.series_uid, n.nodule_id): n for n in plan.nodules}
     nodules = [known[key] for key in zip(rows["series_uid"].astype(str), rows["nodule_id"].astype(str), strict=True)]
     labels = pd.array([n.malignant for n in nodules], dtype="Int64")
-    return conform("nodules", rows.assign(malignant=labels, split=[n.split or "" for n in nodules]))
+    table = rows.assign(malignant=labels, split=[n.split or "" for n in nodules])
+    clinical = dict.fromkeys(name for n in plan.nodules for name, _ in n.clinical)
+    ratings = dict.fromkeys(name for n in plan.nodules for name, _ in n.ratings)
+    for name in clinical:
+        # The type is that of the whole cohort's values, also where the masks at hand have none.
+        text = any(isinstance(dict(n.clinical).get(name), str) for n in plan.nodules)
+        values = [dict(n.clinical).get(name) for n in nodules]
+        table[name] = pd.array([v or "" for v in values], dtype="str") if text else np.array(values, dtype=np.float64)
+    for name in ratings:
+        table[RATING + name] = np.array([dict(n.ratings).get(name, np.nan) for n in nodules], dtype=np.float64)
+    return conform("nodules", table)

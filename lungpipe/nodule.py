@@ -56,6 +56,11 @@ class Nodule:
         Frame that its annotation declares; ``centre_mm`` is LPS whatever it says.
     clicks : tuple of Click
         Points inside and outside of it that correct its masks.
+    clinical : tuple of (str, str or float or None)
+        Name and value of what is known of the patient or nodule: as the annotation file has it, until the columns that the
+        recipe names are taken (:mod:`lungpipe.clinical`).
+    ratings : tuple of (str, float)
+        Name of a rating and its mean over the radiologists; never the label.
     """
 
     patient_id: str
@@ -71,3 +76,5 @@ class Nodule:
     codes: tuple[str, ...] = ()
     frame: str = "lps"
     clicks: tuple[Click, ...] = ()
+    clinical: tuple[tuple[str, str | float | None], ...] = ()
+    ratings: tuple[tuple[str, float], ...] = ()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import LungpipeError
 from lungpipe.learn.baselines import baseline_keys, is_baseline
+from lungpipe.learn.clinical import rating_columns
 from lungpipe.learn.cohort import ConfigurationKey
 from lungpipe.learn.evaluation import Configuration, Evaluation, evaluate_recorded
+from lungpipe.learn.external import External, evaluate_external
 from lungpipe.learn.scores import write_scores
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
@@ -18,12 +20,21 @@ from tasks.each import Failure, each
 from tasks.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lungpipe.learn.scores import Scored
 
 
 def evaluate_one(key: ConfigurationKey, evaluation: Evaluation, workspace: str) -> Configuration:
     """Evaluate one configuration in a worker, which reads the tables itself."""
     return evaluate_recorded(Place.at(workspace), key, evaluation)
+
+
+def apply_one(
+    key: ConfigurationKey, evaluation: Evaluation, workspace: str, external: tuple[External, ...]
+) -> Configuration:
+    """Fit one configuration to all of a workspace in a worker, and apply it to others."""
+    return evaluate_external(Place.at(workspace), key, evaluation, external)
 
 
 @task(name="benchmark", cache_policy=NO_CACHE, persist_result=False)
@@ -33,6 +44,7 @@ def benchmark(
     workspace: str,
     tables: tuple[str, ...],
     others: tuple[Evaluation, ...] = (),
+    external: tuple[External, ...] = (),
 ) -> Scored:
     """Evaluate every configuration and write ``predictions.parquet`` and ``scores.parquet``.
 
@@ -46,6 +58,8 @@ def benchmark(
         References of the tables of nodules and features.
     others : tuple of Evaluation
         Of further data sets in the same tables.
+    external : tuple of External
+        Workspaces whose nodules every configuration is tested on besides.
 
     Raises
     ------
@@ -53,23 +67,33 @@ def benchmark(
         If a configuration could not be evaluated at all.
     """
     place = Place.at(workspace)
-    results = {one: _evaluated(address, one, place) for one in (evaluation, *others)}
+    results = {one: _evaluated(address, place, evaluate_one, one, str(place)) for one in (evaluation, *others)}
+    tested = _evaluated(address, place, apply_one, evaluation, str(place), external) if external else {}
     first = results.pop(evaluation)
-    return write_scores(place, evaluation, first, tables, results)
+    return write_scores(place, evaluation, first, tables, results, external, tested)
 
 
-def _evaluated(address: str, evaluation: Evaluation, place: Place) -> dict[ConfigurationKey, Configuration]:
+def _evaluated(
+    address: str, place: Place, function: Callable[..., Configuration], evaluation: Evaluation, *more: Any
+) -> dict[ConfigurationKey, Configuration]:
     """Every configuration of one data set, in the order of the tables."""
     found = read_table(place, "tables/features.parquet")[["segmenter", "region", "radius_mm"]].drop_duplicates()
     regions = [
         (str(segmenter), str(region), float(radius_mm))
         for segmenter, region, radius_mm in found.sort_values([*found.columns]).itertuples(index=False, name=None)
     ]
-    keys = [ConfigurationKey(*region, classifier) for region in regions for classifier in evaluation.classifiers]
-    keys += baseline_keys(regions, evaluation.classifiers)
+    keys = [
+        ConfigurationKey(*region, classifier, name)
+        for region in regions
+        for classifier in evaluation.classifiers
+        for name, _ in evaluation.feature_sets
+    ]
+    nodules = read_table(place, "tables/nodules.parquet")
+    rated = bool(rating_columns(nodules[nodules["dataset"] == evaluation.dataset]))
+    keys += baseline_keys(regions, evaluation.classifiers, clinical=bool(evaluation.clinical), ratings=rated)
     results: dict[ConfigurationKey, Configuration] = {}
     with progress("configurations", len(keys)) as advance:
-        for position, outcome in each(address, evaluate_one, keys, evaluation, str(place)):
+        for position, outcome in each(address, function, keys, evaluation, *more):
             if isinstance(outcome, Failure):
                 key = keys[position]
                 where = key.region if is_baseline(key) else f"{key.region} {key.radius_mm:g} mm"

@@ -62,7 +62,7 @@ def _of_segmenter(place: Place, segmenter: str) -> pd.DataFrame:
 def _shown(nodules: pd.DataFrame, scores: pd.DataFrame | None) -> tuple[str, float]:
     """Segmenter and radius of the contact sheet: the configuration with the best inner AUC, or the first segmenter."""
     if scores is not None:
-        fixed = scores[scores["selection"] == "fixed"]
+        fixed = scores[(scores["selection"] == "fixed") & (scores["dataset"] == scores["dataset"].iloc[0])]
         if fixed["inner_auc"].notna().any():
             best = fixed.iloc[int(fixed["inner_auc"].fillna(-1.0).to_numpy().argmax())]
             return str(best["segmenter"]), float(best["radius_mm"])

@@ -26,6 +26,7 @@ from data_catalog.lidc import (
     read_scans,
     scan_frame,
 )
+from data_catalog.lidc.nodules import mean_ratings
 from lungpipe.errors import AnnotationError, DatasetError
 from lungpipe.geometry import Geometry
 from lungpipe.segment.consensus import consensus_mask
@@ -210,6 +211,16 @@ def test_nodules_are_ordered_from_below() -> None:
 def test_label_by_mean_malignancy(ratings: tuple[int, ...], label: int | None) -> None:
     """Above 3 is malignant, below benign; at 3, for a mixed group or with a rating off its scale there is no label."""
     assert malignancy_label([annotation(malignancy=m) for m in ratings]) == label
+
+
+def test_ratings_of_a_nodule_are_means_without_the_label() -> None:
+    """Eight means over the radiologists; malignancy is the label, and a value off its scale leaves its rating out."""
+    group = [annotation(malignancy=5, spiculation=2), annotation(malignancy=1, spiculation=5)]
+    found = dict(mean_ratings(group))
+    assert set(found) == set(RATING_SCALES) - {"malignancy"}
+    assert (found["spiculation"], found["margin"]) == (3.5, 3.0)
+    off = dict(mean_ratings([*group, annotation(internal_structure=5)]))
+    assert set(found) - set(off) == {"internal_structure"}
 
 
 def test_all_nine_ratings_are_read() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from data_catalog.lidc.database import read_scans
 from data_catalog.spec import Annotations
+from lungpipe.clinical import RATING
 from lungpipe.dicom.index import volume_stem
 from lungpipe.errors import AnnotationError, DatasetError, Exclusion
 from lungpipe.nodule import Click, Nodule
@@ -38,6 +40,9 @@ def read(spec: DatasetSpec, path: Path | None, series: SeriesTable) -> Annotatio
     neither is a seed point. A row with ``mask`` needs no centre: the path, from the table's folder, of a DICOM SEG, an RT
     structure set, or an image (NIfTI, NRRD, MetaImage) on the grid of the scan. ``roi`` says which ROI or segment of it,
     by name or number, or which value of an image; it may be empty where there is only one.
+
+    Columns that begin with ``rating_`` are radiologists' ratings, numbers. All other columns are kept as text with the nodule, of
+    which a recipe may name some as clinical; the rest goes no further.
 
     ``prompt_inside`` and ``prompt_outside`` hold points that correct masks, ``x y z`` in the row's frame, joined by ``;``.
 
@@ -133,7 +138,21 @@ def _nodule(
         mask_roi=(row.get("roi") or None) if mask else None,
         frame=row.get("frame", "").lower() or spec.frame,
         clicks=_clicks(spec, row, scan),
+        clinical=tuple(
+            (name, text) for name, text in row.items() if name not in COLUMNS and not name.startswith(RATING)
+        ),
+        ratings=_ratings(row),
     )
+
+
+def _ratings(row: dict[str, str]) -> tuple[tuple[str, float], ...]:
+    """Numbers of the columns of ratings, by their names in snake_case."""
+    found = []
+    for name in row:
+        plain = re.sub(r"[^a-z0-9]+", "_", name.removeprefix(RATING).lower()).strip("_")
+        if name.startswith(RATING) and plain and (number := _number(row, name)) is not None:
+            found.append((plain, number))
+    return tuple(found)
 
 
 def _series_of(row: dict[str, str], known: dict[str, Series], by_patient: dict[str, list[Series]]) -> Series:

@@ -110,6 +110,15 @@ def malignancy_label(group: Sequence[Annotation]) -> int | None:
     return int(mean > INDETERMINATE)
 
 
+def mean_ratings(group: Sequence[Annotation]) -> tuple[tuple[str, float], ...]:
+    """Mean of every rating but malignancy, which is the label; without a rating where a value is off its scale."""
+    return tuple(
+        (name, float(np.mean([getattr(annotation, name) for annotation in group])))
+        for name in RATING_SCALES
+        if name != "malignancy" and all(on_scale(annotation, name) for annotation in group)
+    )
+
+
 def group_codes(group: Sequence[Annotation]) -> tuple[str, ...]:
     """What needs a look in a nodule: codes of its annotations, ``raters_mixed``, ``rating_off_scale``; sorted."""
     codes = {code for annotation in group for code in annotation.codes}
@@ -129,7 +138,17 @@ def _nodule(group: Sequence[Annotation], nodule_id: str, scan: Scan, frame: Geom
         raise AnnotationError("empty_outline", "the outlines of a nodule enclose no voxel; check the annotation file")
     centre_mm, size_mm = _box_mm(agreed)
     label, codes = malignancy_label(group), group_codes(group)
-    return Nodule(scan.patient_id, scan.series_uid, nodule_id, centre_mm, size_mm, label, raters=raters, codes=codes)
+    return Nodule(
+        scan.patient_id,
+        scan.series_uid,
+        nodule_id,
+        centre_mm,
+        size_mm,
+        label,
+        raters=raters,
+        codes=codes,
+        ratings=mean_ratings(group),
+    )
 
 
 def _trimmed(mask: Mask) -> Mask:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data_catalog.lidc.cluster import cluster_annotations
 from data_catalog.lidc.database import read_annotations, read_scans
 from data_catalog.lidc.masks import PIXELS, rater_mask
-from data_catalog.lidc.nodules import group_codes, malignancy_label
+from data_catalog.lidc.nodules import group_codes, malignancy_label, mean_ratings
 from data_catalog.lidc.slices import even_frame
 from lungpipe.cohort import Plan
 from lungpipe.errors import CaseError, Exclusion
@@ -114,7 +114,8 @@ def _outlined(dataset: str, scan: Scan, annotations: Sequence[Annotation], pseud
         if len(group) >= MIN_RATERS:
             name = pseudonym("nodule", f"{scan.patient_id}/{scan.patient_id}-{number}")
             label, codes = malignancy_label(group), group_codes(group)
-            nodule = Nodule(patient, series, name, None, malignant=label, codes=codes)
+            ratings = mean_ratings(group)
+            nodule = Nodule(patient, series, name, None, malignant=label, codes=codes, ratings=ratings)
         groups.append((tuple(group), nodule))
     job = ScanJob(
         dataset,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungpipe.learn.cohort import IDENTITY, Cohort, ConfigurationKey
+from lungpipe.learn.feature_sets import ALL
 from lungpipe.learn.models import Logistic
 from lungpipe.learn.select import choose_inside
-from lungpipe.store.schemas import BASELINE, CONTROLS
+from lungpipe.store.schemas import BASELINE, CHOSEN, CONTROLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,10 +36,14 @@ PARTS = {
     "shuffled-voxels": ("shuffled",),
 }
 SHUFFLED_LABELS = "shuffled-labels"
+#: Baselines of what is known without features.
+CLINICAL, RATINGS = "clinical", "ratings"
 #: What a baseline leaves of the table, for people.
 MEANING = {
     "volume": "the nodule's volume alone",
     "diameter": "the nodule's mean axial diameter alone",
+    CLINICAL: "the clinical columns alone: what is known without an image",
+    RATINGS: "the radiologists' ratings alone, that of malignancy left out",
     "nodule-only": "the nodule without its surroundings",
     "surroundings-only": "the surroundings with the nodule taken out",
     "box-without-mask": "the box round the nodule, without its outline",
@@ -51,7 +56,7 @@ PLAIN = Logistic(strengths=(1.0,))
 
 def key_of(name: str, classifier: str) -> ConfigurationKey:
     """Key of a baseline in the tables."""
-    return ConfigurationKey(BASELINE, name, math.nan, classifier)
+    return ConfigurationKey(BASELINE, name, math.nan, classifier, CHOSEN if classifier == CHOSEN else ALL)
 
 
 def is_baseline(key: ConfigurationKey) -> bool:
@@ -107,18 +112,27 @@ def of_parts(results: Mapping[ConfigurationKey, ConfigurationResult], cohort: Co
     for name, regions in PARTS.items():
         part = {key: result for key, result in results.items() if key.region in regions}
         if part and (set(regions) <= set(CONTROLS) or len(part) < n_choices):  # all of them are the choice itself
-            found[key_of(name, "chosen")] = choose_inside(part, cohort.folds).p
+            found[key_of(name, CHOSEN)] = choose_inside(part, cohort.folds).p
     return found
 
 
-def baseline_keys(regions: Sequence[tuple[str, str, float]], classifiers: Sequence[str]) -> list[ConfigurationKey]:
-    """Baselines that are configurations of their own: sizes, and labels dealt anew.
+def baseline_keys(
+    regions: Sequence[tuple[str, str, float]],
+    classifiers: Sequence[str],
+    *,
+    clinical: bool = False,
+    ratings: bool = False,
+) -> list[ConfigurationKey]:
+    """Baselines that are configurations of their own: sizes, what is known without features, and labels dealt anew.
 
     Parameters
     ----------
     regions : sequence of (str, str, float)
         Segmenter, region and radius of what the table of features has.
     classifiers : sequence of str
+    clinical, ratings : bool
+        Whether the recipe names clinical columns, and the table of nodules has ratings.
     """
     keys = [key_of(name, PLAIN.name) for name in SIZES]
+    keys += [key_of(name, PLAIN.name) for name, there in ((CLINICAL, clinical), (RATINGS, ratings)) if there]
     return [*keys, key_of(SHUFFLED_LABELS, classifiers[0])] if regions else keys

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lungpipe.errors import DatasetError
 from lungpipe.learn.design import Design, check_apart, split_fold
+from lungpipe.learn.feature_sets import ALL
 from lungpipe.learn.folds import Fold, check_cohort, check_labels, grouped_folds
 
 IDENTITY = ("patient_id", "series_uid", "nodule_id")
@@ -77,6 +78,45 @@ def labelled_cohort(
         If a column is missing, a nodule has two labels, the cohort cannot be cross-validated, or a patient or an image is
         on both sides of a fold.
     """
+    table, identity = _labelled(nodules, dataset, label, group)
+    if design == "split":
+        check_labels(table[label], table[group])
+    else:
+        check_cohort(table[label], table[group], outer_folds, inner_folds)
+    labels, groups = _sides(table, label, group)
+    if design == "split":
+        folds = [split_fold(table.get(SPLIT), labels)]
+    else:
+        folds = grouped_folds(labels, groups, outer_folds, seed, repeats)
+    check_apart(folds, table["patient_id"], table.get(VOXELS))
+    return Cohort(dataset, table[identity], labels, groups, tuple(folds))
+
+
+def outside_cohort(
+    nodules: pd.DataFrame, *, dataset: str, label: str = "malignant", group: str = "patient_id"
+) -> Cohort:
+    """Take the labelled nodules from a table, all of them in the test part of one fold that trains on nothing.
+
+    Parameters
+    ----------
+    nodules : DataFrame
+        As for :func:`labelled_cohort`.
+    dataset, label, group : str
+
+    Raises
+    ------
+    DatasetError
+        If a column is missing, a nodule has two labels, or one class is missing.
+    """
+    table, identity = _labelled(nodules, dataset, label, group)
+    check_labels(table[label], table[group])
+    labels, groups = _sides(table, label, group)
+    rows = np.arange(len(labels))
+    return Cohort(dataset, table[identity], labels, groups, (Fold(0, 0, rows[:0], rows),))
+
+
+def _labelled(nodules: pd.DataFrame, dataset: str, label: str, group: str) -> tuple[pd.DataFrame, list[str]]:
+    """One row a labelled nodule, in order, and the columns that tell it from others."""
     required = {"patient_id", "nodule_id", label, group}
     if missing := sorted(required - set(nodules.columns)):
         raise DatasetError(
@@ -90,19 +130,13 @@ def labelled_cohort(
     if twice := int(table.duplicated(identity).sum()):
         raise DatasetError(f"{twice} nodules have more than one {label} or {group}; a nodule needs one of each.")
     order = [name for name in ORDER if name in places]
-    table = table.join(places, on=identity).sort_values([*order, *identity]).reset_index(drop=True)
-    if design == "split":
-        check_labels(table[label], table[group])
-    else:
-        check_cohort(table[label], table[group], outer_folds, inner_folds)
+    return table.join(places, on=identity).sort_values([*order, *identity]).reset_index(drop=True), identity
+
+
+def _sides(table: pd.DataFrame, label: str, group: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Labels, and a number for each patient in the order of the rows."""
     labels = table[label].to_numpy(dtype=np.int64)
-    groups = np.char.zfill(pd.factorize(table[group])[0].astype(str), 9)
-    if design == "split":
-        folds = [split_fold(table.get(SPLIT), labels)]
-    else:
-        folds = grouped_folds(labels, groups, outer_folds, seed, repeats)
-    check_apart(folds, table["patient_id"], table.get(VOXELS))
-    return Cohort(dataset, table[identity], labels, groups, tuple(folds))
+    return labels, np.char.zfill(pd.factorize(table[group])[0].astype(str), 9)
 
 
 def feature_matrices(
@@ -174,12 +208,13 @@ class RegionKey(NamedTuple):
 
 
 class ConfigurationKey(NamedTuple):
-    """A segmenter, a region and a classifier: one configuration of the benchmark."""
+    """A segmenter, a region, a classifier and a set of features: one configuration of the benchmark."""
 
     segmenter: str
     region: str
     radius_mm: float
     classifier: str
+    feature_set: str = ALL
 
 
 @dataclass(frozen=True, slots=True, eq=False)

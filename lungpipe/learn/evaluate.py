@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn import config_context
@@ -96,13 +97,15 @@ def evaluate_configuration(
     present = ~np.isnan(table).all(axis=1)
     if preparation.harmonise:
         table = np.column_stack([_batches(batch, len(y)), table])
+    if preparation.copies is not None:
+        table = np.column_stack([pd.factorize(patients)[0], table])
     p = np.full((max(fold.repeat for fold in folds) + 1, len(y)), np.nan)
     tuned: list[FoldRecord] = []
     with threadpool_limits(limits=1):  # tables this small: threads only spin, and sums would depend on their number
         for fold in folds:
             state = _state(seed, fold)
             train, test = fold.train[present[fold.train]], fold.test[present[fold.test]]
-            if not _trainable(table[train, int(preparation.harmonise) :], y[train]):
+            if not _trainable(table[train, preparation.n_lead :], y[train]):
                 tuned.append(FoldRecord(np.nan, {}, trained=False))
                 p[fold.repeat, test] = NO_OPINION
                 continue
@@ -193,10 +196,12 @@ def _tune(
     own = {key: values for key, values in grid.items() if key not in before}
     points: list[Parameters] = [{**a, **b} for a in ParameterGrid(before) for b in ParameterGrid(own)]
     right, pairs = np.zeros(len(points)), 0
-    n_batches = int("harmonise" in pipeline.named_steps)  # the first column then is no feature
+    n_lead = sum(
+        name in pipeline.named_steps for name in ("harmonise", "stable")
+    )  # the first columns then are no features
     for train, check in splits:
         n_pairs = int((y[check] == 1).sum() * (y[check] == 0).sum())
-        if not n_pairs or not _trainable(table[train, n_batches:], y[train]):
+        if not n_pairs or not _trainable(table[train, n_lead:], y[train]):
             continue
         pairs += n_pairs
         with config_context(skip_parameter_validation=True):  # a third of the time; the fit that counts validates

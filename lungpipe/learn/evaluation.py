@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from lungpipe import plugins
-from lungpipe.learn.baselines import PLAIN, SIZES, shuffled_labels, size_matrix
-from lungpipe.learn.cohort import (
-    Cohort,
-    ConfigurationKey,
-    RegionKey,
-    feature_columns,
-    feature_matrices,
-    labelled_cohort,
-)
+from lungpipe.learn.asked import Asked, asked
+from lungpipe.learn.cohort import Cohort, ConfigurationKey, labelled_cohort
 from lungpipe.learn.design import Design
 from lungpipe.learn.evaluate import ConfigurationResult, evaluate_configuration
-from lungpipe.learn.preparation import AS_IS, Balance, Preparation, Selection
+from lungpipe.learn.feature_sets import ALL, BUILT_IN, FeatureSet
+from lungpipe.learn.preparation import Balance, Preparation, Selection
+from lungpipe.learn.stability import GOOD
+from lungpipe.learn.table_cache import nodules_of
 from lungpipe.store import ledger
-from lungpipe.store.schemas import BASELINE, CONTROLS
-from lungpipe.store.tables import read_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
     from lungpipe.store.place import Place
 
-_NODULES, _FEATURES = "tables/nodules.parquet", "tables/features.parquet"
 #: Raise it when the same table and settings give other predictions.
 VERSION = "2"
+
+
+#: Settings that a configuration depends on through its matrix alone.
+_OWN_INPUTS = {"classifiers", "clinical", "feature_sets", "stability", "min_icc"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,10 @@ class Evaluation:
     n_features: tuple[int, ...] = (10, 20)
     balance: Balance = "weights"
     harmonise: str = ""
+    clinical: tuple[str, ...] = ()
+    feature_sets: tuple[FeatureSet, ...] = ((ALL, BUILT_IN[ALL]),)
+    stability: str = ""
+    min_icc: float = GOOD
 
     @property
     def preparation(self) -> Preparation:
@@ -61,6 +64,11 @@ class Evaluation:
         return Preparation(
             self.max_correlation, self.selection, self.n_features, self.balance, harmonise=bool(self.harmonise)
         )
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """All of it as JSON values but the path of the copies, whose content is part of each configuration's record."""
+        return {word: value for word, value in asdict(self).items() if word != "stability"}
 
     def cohort(self, nodules: pd.DataFrame) -> Cohort:
         """Deal the folds over the labelled nodules."""
@@ -92,79 +100,65 @@ def evaluate_recorded(place: Place, key: ConfigurationKey, evaluation: Evaluatio
     The record's name depends on the features of this segmenter and region alone, on labels, patients and folds, and on the
     classifier: not on the other configurations.
     """
-    cohort, matrix, columns = _asked(place, key, evaluation)
-    name = key.classifier
-    plain = key.segmenter == BASELINE and key.region in SIZES
-    classifier = PLAIN if plain else plugins.find("classifiers", name)()
-    preparation = AS_IS if plain else evaluation.preparation
-    batch = _batches(place, cohort, evaluation.harmonise) if preparation.harmonise else None
-    settings = {word: value for word, value in asdict(evaluation).items() if word != "classifiers"}
+    cohort = _dealt(place, place.digest("tables/nodules.parquet"), evaluation)
+    return evaluate_asked(place, key, evaluation, cohort, asked([(place, cohort)], key, evaluation))
+
+
+def evaluate_asked(
+    place: Place,
+    key: ConfigurationKey,
+    evaluation: Evaluation,
+    cohort: Cohort,
+    what: Asked,
+    subject: Mapping[str, Any] | None = None,
+) -> Configuration:
+    """Evaluate on a matrix that was read, and record it.
+
+    Parameters
+    ----------
+    place : Place
+        Gets the record.
+    key : ConfigurationKey
+    evaluation : Evaluation
+    cohort : Cohort
+        The rows of the matrix, with patients and folds.
+    what : Asked
+    subject : mapping, optional
+        More that the record is about.
+    """
+    settings = {word: value for word, value in asdict(evaluation).items() if word not in _OWN_INPUTS}
     entry = ledger.named(
         ledger.COHORT,
         "configuration",
-        subject=_subject(key),
-        inputs={"matrix_sha256": _digest(matrix, columns, cohort, batch), "n_nodules": len(matrix)},
-        settings={**settings, "classifier": asdict(classifier)},
-        versions={"learn": VERSION, name: classifier.version},
+        subject={**_subject(key), **(subject or {})},
+        inputs={"matrix_sha256": _digest(what, cohort), "n_nodules": len(what.matrix)},
+        settings={**settings, "classifier": asdict(what.classifier)},  # type: ignore[call-overload]  # a dataclass
+        versions={"learn": VERSION, key.classifier: what.classifier.version},
     )
     path = f"parts/configuration-{entry.id}/result.json"
     if ledger.stands(place, entry.ref):
         return Configuration(entry.ref, _unpack(place.read(path)), reused=True)
     result = evaluate_configuration(
-        matrix,
-        cohort.labels,
+        what.matrix,
+        what.labels,
         cohort.groups,
-        classifier,
+        what.classifier,
         cohort.folds,
         evaluation.inner_folds,
         evaluation.seed,
-        preparation,
-        batch,
+        what.preparation,
+        what.batch,
     )
     place.write(path, _pack(result))
     ledger.record(place, entry, [path])
     return Configuration(entry.ref, result, reused=False)
 
 
-def _asked(
-    place: Place, key: ConfigurationKey, evaluation: Evaluation
-) -> tuple[Cohort, np.ndarray[Any, Any], list[str]]:
-    """Cohort, matrix and names of its columns for a configuration or baseline."""
-    nodules, cohort = _dealt(place, place.digest(_NODULES), evaluation)
-    if key.segmenter == BASELINE and key.region in SIZES:
-        return cohort, size_matrix(nodules, cohort, key.region), [SIZES[key.region]]
-    features = _features(place, place.digest(_FEATURES))
-    wanted = RegionKey(*key[:3])
-    if key.segmenter == BASELINE:
-        cohort = replace(cohort, labels=shuffled_labels(cohort, evaluation.seed))
-        rows = features[["segmenter", "region", "radius_mm"]].drop_duplicates()
-        rows = rows.sort_values(["radius_mm", "segmenter", "region"])
-        rows = rows[~rows["region"].isin(CONTROLS)]
-        wanted = RegionKey(
-            str(rows["segmenter"].iloc[0]), str(rows["region"].iloc[0]), float(rows["radius_mm"].iloc[0])
-        )
-    here = (
-        (features["segmenter"] == wanted.segmenter)
-        & (features["region"] == wanted.region)
-        & (features["radius_mm"] == wanted.radius_mm)
-    )
-    features = features[here]
-    return cohort, feature_matrices(features, cohort)[wanted], feature_columns(features)
-
-
 @lru_cache(maxsize=2)
-def _dealt(place: Place, sha256: str, evaluation: Evaluation) -> tuple[pd.DataFrame, Cohort]:
-    """Nodules with this content and their folds, read and dealt once by a worker that evaluates many configurations."""
+def _dealt(place: Place, sha256: str, evaluation: Evaluation) -> Cohort:
+    """Folds over nodules with this content, dealt once by a worker that evaluates many configurations."""
     del sha256
-    nodules = read_table(place, _NODULES)
-    return nodules, evaluation.cohort(nodules)
-
-
-@lru_cache(maxsize=1)
-def _features(place: Place, sha256: str) -> pd.DataFrame:
-    """Features with this content, read and held against their contract once."""
-    del sha256
-    return read_table(place, _FEATURES)
+    return evaluation.cohort(nodules_of(place))
 
 
 def _subject(key: ConfigurationKey) -> dict[str, Any]:
@@ -172,25 +166,18 @@ def _subject(key: ConfigurationKey) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in key._asdict().items()}
 
 
-def _batches(place: Place, cohort: Cohort, column: str) -> np.ndarray[Any, Any]:
-    """Number of each row's batch, in the order in which the rows have them."""
-    series = read_table(place, "tables/series.parquet").set_index("series_uid")[column].astype(str)
-    names = series.groupby(level=0).first().reindex(cohort.identity["series_uid"])
-    return pd.factorize(names.fillna(""))[0]
-
-
-def _digest(
-    matrix: np.ndarray[Any, Any], columns: list[str], cohort: Cohort, batch: np.ndarray[Any, Any] | None
-) -> str:
-    total = hashlib.sha256(json.dumps([matrix.shape, columns]).encode())
-    total.update(np.ascontiguousarray(matrix, dtype="<f8").tobytes())
-    total.update(np.ascontiguousarray(cohort.labels, dtype="<i8").tobytes())
+def _digest(what: Asked, cohort: Cohort) -> str:
+    total = hashlib.sha256(json.dumps([what.matrix.shape, list(what.columns)]).encode())
+    total.update(np.ascontiguousarray(what.matrix, dtype="<f8").tobytes())
+    total.update(np.ascontiguousarray(what.labels, dtype="<i8").tobytes())
     total.update("\n".join(cohort.groups.tolist()).encode())
     for fold in cohort.folds:
         total.update(np.ascontiguousarray(fold.test, dtype="<i8").tobytes())
         for rows in (fold.train, fold.validation):
             total.update(np.ascontiguousarray([] if rows is None else rows, dtype="<i8").tobytes())
-    total.update(np.ascontiguousarray([] if batch is None else batch, dtype="<i8").tobytes())
+    total.update(np.ascontiguousarray([] if what.batch is None else what.batch, dtype="<i8").tobytes())
+    if what.preparation.copies is not None:
+        total.update(what.preparation.copies.digest.encode())
     return total.hexdigest()
 
 

@@ -12,13 +12,15 @@ from sklearn.pipeline import Pipeline
 from lungpipe.errors import DatasetError
 from lungpipe.learn.combat import Combat
 from lungpipe.learn.models import STEP
+from lungpipe.learn.oversample import INNER, Oversampled
 from lungpipe.learn.reduce import CorrelationFilter, Select
+from lungpipe.learn.stable_step import Copies, KeepStable
 
 if TYPE_CHECKING:
     from lungpipe.learn.models import Classifier
 
 Selection = Literal["none", "mrmr", "lasso", "boruta"]
-Balance = Literal["weights", "none"]
+Balance = Literal["weights", "oversample", "none"]
 #: Batches of fewer training rows have no scale of their own.
 MIN_BATCH = 5
 
@@ -35,10 +37,14 @@ class Preparation:
         How features are chosen.
     n_features : tuple of int
         Numbers of features to choose, tried by the inner folds.
-    balance : {"weights", "none"}
-        Whether classes weigh the same, where a classifier has weights.
+    balance : {"weights", "oversample", "none"}
+        Whether classes weigh the same, where a classifier has weights, or training rows of the rarer one are drawn again.
     harmonise : bool
         Whether ComBat brings batches together; the table's first column then is the batch.
+    copies : Copies, optional
+        By which features are kept that are stable; the table's first column then is the patient, before the batch.
+    columns : tuple of str
+        Names of the features, needed with copies.
 
     Raises
     ------
@@ -51,6 +57,13 @@ class Preparation:
     n_features: tuple[int, ...] = (10, 20)
     balance: Balance = "weights"
     harmonise: bool = False
+    copies: Copies | None = None
+    columns: tuple[str, ...] = ()
+
+    @property
+    def n_lead(self) -> int:
+        """Columns before the features."""
+        return int(self.harmonise) + int(self.copies is not None)
 
     def __post_init__(self) -> None:
         if not 0 < self.max_correlation <= 1:
@@ -71,14 +84,18 @@ class Preparation:
         """
         steps = list(classifier.pipeline(seed).steps)
         last = steps[-1][1]
-        if self.balance == "none" and "class_weight" in last.get_params():
+        if self.balance != "weights" and "class_weight" in last.get_params():
             last.set_params(class_weight=None)
+        if self.balance == "oversample":
+            last = Oversampled(last, seed)
         chosen: list[tuple[str, Any]] = []
         if self.max_correlation < 1:
             chosen.append(("decorrelate", CorrelationFilter(self.max_correlation)))
         if self.selection != "none":
             chosen.append(("select", Select(self.selection, max(self.n_features), seed)))
-        first = [("harmonise", Harmonise())] if self.harmonise else []
+        first: list[tuple[str, Any]] = [("harmonise", Harmonise())] if self.harmonise else []
+        if self.copies is not None:
+            first.insert(0, ("stable", KeepStable(self.copies, self.columns, int(self.harmonise))))
         return Pipeline([*first, *steps[:-1], *chosen, (STEP, last)])
 
     def grid(self, classifier: Classifier) -> dict[str, list[Any]]:
@@ -87,7 +104,10 @@ class Preparation:
         Boruta finds its own number, of which the greatest asked for is the limit.
         """
         numbers = sorted(self.n_features)[-1:] if self.selection == "boruta" else sorted(self.n_features)
-        return classifier.grid() | ({} if self.selection == "none" else {"select__n_features": numbers})
+        own = classifier.grid()
+        if self.balance == "oversample":
+            own = {key.replace(f"{STEP}__", f"{STEP}__{INNER}__", 1): values for key, values in own.items()}
+        return own | ({} if self.selection == "none" else {"select__n_features": numbers})
 
 
 #: All features, unharmonised.

@@ -24,7 +24,7 @@ DIFFERENCES = {
     "difference": "difference", "difference_low": "low", "difference_high": "high", "p": "p", "p_holm": "p_holm",
 }  # fmt: skip
 Baselines = Mapping[ConfigurationKey, tuple[Cohort, NDArray[np.float64]]]
-INSIDE = ConfigurationKey(CHOSEN, CHOSEN, float("nan"), CHOSEN)
+INSIDE = ConfigurationKey(CHOSEN, CHOSEN, float("nan"), CHOSEN, CHOSEN)
 
 
 def predictions_table(
@@ -32,6 +32,7 @@ def predictions_table(
     results: Results,
     inside: InsideChoice[ConfigurationKey] | None = None,
     baselines: Baselines = {},  # noqa: B006  never changed
+    trained_on: str = "",
 ) -> pd.DataFrame:
     """Write every prediction as a row.
 
@@ -42,15 +43,17 @@ def predictions_table(
     results : mapping of ConfigurationKey to ConfigurationResult
         The configurations.
     inside : InsideChoice, optional
-        Adds its predictions under segmenter, region and classifier ``"chosen"``, radius NaN.
+        Adds its predictions under segmenter, region, classifier and feature set ``"chosen"``, radius NaN.
     baselines : mapping of ConfigurationKey to (Cohort, array)
         Cohort (whose labels may be others) and predictions of what the choice is held against.
+    trained_on : str
+        Data set that taught; by default the cohort's own.
 
     Returns
     -------
     DataFrame
-        Columns dataset, the nodule's ids, segmenter, region, radius_mm, classifier, repeat, fold, y, p; sorted as the
-        results are, then by repeat and row. A nodule that a configuration lacks has no row there.
+        Columns dataset, the nodule's ids, segmenter, region, radius_mm, classifier, feature_set, trained_on, repeat, fold, y, p; sorted as
+        the results are, then by repeat and row. A nodule that a configuration lacks has no row there.
     """
     fold_of = np.full((1 + max(fold.repeat for fold in cohort.folds), len(cohort.labels)), -1)
     for fold in cohort.folds:
@@ -59,7 +62,7 @@ def predictions_table(
     if inside is not None:
         parts.append(_prediction_rows(cohort, fold_of, INSIDE, inside.p))
     parts += [_prediction_rows(own, fold_of, key, p) for key, (own, p) in baselines.items()]
-    return pd.concat(parts, ignore_index=True)
+    return _with_teacher(pd.concat(parts, ignore_index=True), trained_on or cohort.dataset)
 
 
 def score_table(
@@ -69,6 +72,7 @@ def score_table(
     baselines: Baselines = {},  # noqa: B006  never changed
     *,
     seed: int = 0,
+    trained_on: str = "",
 ) -> pd.DataFrame:
     """Score every configuration, and the choice made inside the training folds.
 
@@ -88,11 +92,13 @@ def score_table(
         Add rows with selection ``"baseline"``.
     seed : int
         Seed of the simultaneous intervals.
+    trained_on : str
+        Data set that taught; by default the cohort's own.
 
     Returns
     -------
     DataFrame
-        Columns dataset, segmenter, region, radius_mm, classifier, selection (``"fixed"``, ``"inside"`` or ``"baseline"``), chosen (JSON
+        Columns dataset, segmenter, region, radius_mm, classifier, feature_set, trained_on, selection (``"fixed"``, ``"inside"`` or ``"baseline"``), chosen (JSON
         list, one configuration an outer fold; empty for fixed ones), n, n_patients, n_malignant, auc, auc_low,
         auc_high, auc_low_all, auc_high_all, average_precision, brier, balanced_accuracy, inner_auc; difference (AUC less
         that of the choice made inside, on the nodules that both have), difference_low, difference_high (95 %, patients as
@@ -115,13 +121,18 @@ def score_table(
         rows.append(_score(cohort, INSIDE, "inside", chosen, inside.p, inside.inner_auc))
     nothing = np.array([np.nan])
     rows += [_score(own, key, "baseline", "", p, nothing) for key, (own, p) in baselines.items()]
-    table = pd.DataFrame(rows).assign(**dict.fromkeys(DIFFERENCES, np.nan))
+    table = _with_teacher(pd.DataFrame(rows), trained_on or cohort.dataset).assign(**dict.fromkeys(DIFFERENCES, np.nan))
     if inside is not None and np.isfinite(inside.p).any():
         beside = {position: result.p for position, result in enumerate(results.values())}
         n_before = len(results) + 1
         beside |= {n_before + k: p for k, (own, p) in enumerate(baselines.values()) if own is cohort}
         if beside:
             _compare(table, cohort, inside.p, beside)
+    return table
+
+
+def _with_teacher(table: pd.DataFrame, trained_on: str) -> pd.DataFrame:
+    table.insert(list(table.columns).index("feature_set") + 1, "trained_on", trained_on)
     return table
 
 

@@ -19,6 +19,8 @@ from lungpipe.report.html import data_uri
 from lungpipe.store.schemas import BASELINE, CHOSEN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 #: Draws of the intervals over patients.
@@ -37,12 +39,23 @@ FIGURES = {
 }
 #: What nodules are divided by: a column of nodules or series, and its heading.
 SUBGROUPS = {
+    "sex": "sex",
+    "age": "age (years)",
     "size_class": "size class (Lung-RADS)",
+    "nodule_type": "nodule type",
     "manufacturer": "manufacturer",
     "kernel": "kernel",
     "thickness": "slice thickness",
 }
 _THICKNESS_MM = (0.0, 1.0, 1.5, 2.5, np.inf)
+#: Heading of the table's rows that hold this data set against those of external validation.
+_DATA_SET = "data set"
+_AGE_YEARS = {"below 55": 55, "55 to 64": 65, "65 to 74": 75, "75 and above": np.inf}
+#: Clinical columns that say sex, and the type of a nodule, by the names that they may have.
+_SEX = ("clinical_sex", "clinical_gender")
+_TYPE = ("clinical_nodule_type", "clinical_type", "clinical_solidity", "clinical_texture", "clinical_attenuation")
+#: Upper limits of the mean rating of texture, from 1 (ground glass) through 3 (part-solid) to 5 (solid).
+_TEXTURE = {"ground glass": 2.0, "part-solid": 4.0, "solid": np.inf}
 
 
 class Chosen(NamedTuple):
@@ -51,6 +64,7 @@ class Chosen(NamedTuple):
     ``p`` has shape (n_repeats, n), and ``n_models`` is the number of folds in a repeat.
     """
 
+    dataset: str
     rows: pd.DataFrame
     labels: NDArray[np.int64]
     patients: NDArray[Any]
@@ -87,12 +101,13 @@ def evaluation_content(
     if chosen is None:
         return None
     y, p, patients = chosen.labels, chosen.p, chosen.patients
+    abroad = _abroad(scores, predictions)
     n_features = len(feature_columns(features)) if features is not None and len(features) else 1
     return {
         "figures": _figures(chosen),
         "calibration": _calibration(chosen, simulated=simulated),
         "decision": _decision(chosen, simulated=simulated),
-        "subgroups": _subgroups(chosen, nodules, series, simulated=simulated),
+        "subgroups": _subgroups(chosen, nodules, series, abroad, simulated=simulated),
         "smallest": SMALLEST,
         "power": cohort_power(y, patients, n_features=n_features, n_models=chosen.n_models),
         "n_features": n_features,
@@ -110,7 +125,8 @@ def chosen_of(predictions: pd.DataFrame, dataset: str) -> Chosen | None:
     labels = own.groupby(identity)["y"].first().reindex(table.index).to_numpy(dtype=np.int64)
     rows = table.index.to_frame(index=False)
     n_models = own["fold"].nunique() if "fold" in own else 1
-    return Chosen(rows, labels, rows["patient_id"].to_numpy(), table.to_numpy(dtype=np.float64).T, n_models)
+    p = table.to_numpy(dtype=np.float64).T
+    return Chosen(dataset, rows, labels, rows["patient_id"].to_numpy(), p, n_models)
 
 
 def baselines(scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -177,12 +193,46 @@ def better_at(curve: pd.DataFrame) -> str:
     return f"thresholds of {', '.join(said)}" if said else "no threshold"
 
 
+def _abroad(scores: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, Chosen]:
+    """Predictions of the same choice on each data set that it was tested on besides."""
+    if "trained_on" not in scores:
+        return {}
+    outside = scores.loc[scores["trained_on"] != scores["dataset"], "dataset"].drop_duplicates()
+    found = {str(name): chosen_of(predictions, str(name)) for name in outside}
+    return {name: chosen for name, chosen in found.items() if chosen is not None}
+
+
+def _by_data_set(home: Chosen, name: str, abroad: Mapping[str, Chosen]) -> pd.DataFrame:
+    """Figures of the data set that taught, by cross-validation, and of those it was tested on."""
+    sides = {name: home, **abroad}
+    repeats = len(home.p)
+    p = np.hstack([one.p if one is home else np.repeat(one.p[:1], repeats, axis=0) for one in sides.values()])
+    patients = np.concatenate([[f"{k} {patient}" for patient in one.patients] for k, one in enumerate(sides.values())])
+    names = np.repeat(list(sides), [len(one.labels) for one in sides.values()])
+    values = pd.Series(pd.Categorical(names, categories=list(sides), ordered=True))
+    labels = np.concatenate([one.labels for one in sides.values()])
+    table = subgroup_table(labels, p, patients, values, hide_counts=True, n_models=home.n_models)
+    # One model gave the figures of another data set; a gap between it and the rest has folds on one of its sides.
+    single = subgroup_table(labels, p, patients, values, hide_counts=True)
+    elsewhere = (table["value"] != name).to_numpy()
+    for column in ("auc_low", "auc_high"):
+        table[column] = np.where(elsewhere, single[column], table[column])
+    return table
+
+
 def _subgroups(
-    chosen: Chosen, nodules: pd.DataFrame, series: pd.DataFrame, *, simulated: bool
+    chosen: Chosen,
+    nodules: pd.DataFrame,
+    series: pd.DataFrame,
+    abroad: Mapping[str, Chosen],
+    *,
+    simulated: bool,
 ) -> dict[str, Any] | None:
     """Figures by subgroup, small ones masked; None where no column divides the nodules."""
     values = subgroup_values(chosen.rows, nodules, series)
     tables = []
+    if abroad:
+        tables.append(_by_data_set(chosen, chosen.dataset, abroad).assign(by=_DATA_SET))
     for column, heading in SUBGROUPS.items():
         if column in values and values[column].nunique() > 1:
             table = subgroup_table(
@@ -222,8 +272,10 @@ def subgroup_values(rows: pd.DataFrame, nodules: pd.DataFrame, series: pd.DataFr
         rows = rows.assign(series_uid="")
     scans = series.drop_duplicates("series_uid").set_index("series_uid").reindex(rows["series_uid"])
     found: dict[str, Any] = {}
+    once = once.reindex(keys)
     if "size_class" in once:
-        found["size_class"] = once["size_class"].reindex(keys).to_numpy()
+        found["size_class"] = once["size_class"].to_numpy()
+    found |= _clinical(once.reset_index(drop=True))
     for column in ("manufacturer", "kernel"):
         if column in scans:
             found[column] = scans[column].astype(object).replace("", None).to_numpy()
@@ -233,6 +285,23 @@ def subgroup_values(rows: pd.DataFrame, nodules: pd.DataFrame, series: pd.DataFr
         labels = ["up to 1 mm", "1 to 1.5 mm", "1.5 to 2.5 mm", "above 2.5 mm"]
         found["thickness"] = pd.cut(values, _THICKNESS_MM, labels=labels)
     return pd.DataFrame(found)
+
+
+def _clinical(rows: pd.DataFrame) -> dict[str, Any]:
+    """Sex, age and type of nodule, where the table says."""
+    found: dict[str, Any] = {}
+    for name, columns in (("sex", _SEX), ("nodule_type", _TYPE)):
+        for column in columns:
+            if column in rows and name not in found:
+                values = rows[column].astype(object)
+                found[name] = values.where(values.notna() & (values != ""), None).to_numpy()
+    if "clinical_age" in rows and pd.api.types.is_numeric_dtype(rows["clinical_age"]):
+        limits = [-np.inf, *_AGE_YEARS.values()]
+        found["age"] = pd.cut(rows["clinical_age"], limits, labels=list(_AGE_YEARS), right=False)
+    if "nodule_type" not in found and "rating_texture" in rows:
+        limits = [-np.inf, *_TEXTURE.values()]
+        found["nodule_type"] = pd.cut(rows["rating_texture"], limits, labels=list(_TEXTURE), right=False)
+    return found
 
 
 def _csv(table: pd.DataFrame) -> str:

@@ -30,6 +30,14 @@ NAMES = {
     "nodule": "nodule",
 }
 CONFIGURATION = ["segmenter", "region", "radius_mm", "classifier"]
+#: Sets of features for people.
+SETS = {
+    "all": "all features",
+    "shape": "shape",
+    "first_order": "first-order features",
+    "texture": "texture",
+    "filtered": "features of filtered images",
+}
 ROC_STEPS = 101
 DODGE_MM = 0.22
 
@@ -69,7 +77,7 @@ def auc_against_radius(
     DatasetError
         If no configuration has an AUC.
     """
-    fixed = scores[(scores["selection"] == "fixed") & scores["auc"].notna()]
+    fixed = of_one_set(scores[(scores["selection"] == "fixed") & scores["auc"].notna()])
     if fixed.empty:
         raise DatasetError("No configuration has an AUC, so there is nothing to draw against the radius.")
     kinds = [kind for kind in _unique(fixed, "region") if kind != "nodule"] or ["nodule"]
@@ -180,7 +188,23 @@ def configuration_name(row: Mapping[str, Any]) -> str:
     """
     region = str(row["region"])
     where = "nodule alone" if region == "nodule" else f"{NAMES.get(region, region)} {float(row['radius_mm']):g} mm"
-    return f"{plain(row['segmenter'])}, {where}, {plain(row['classifier'])}"
+    chosen = str(row.get("feature_set", "all"))
+    features = "" if chosen == "all" else f", {SETS.get(chosen, chosen)}"
+    return f"{plain(row['segmenter'])}, {where}, {plain(row['classifier'])}{features}"
+
+
+def of_one_set(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one set of features, all of them where there is such a set, else the first.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Table of scores, fixed rows.
+    """
+    if "feature_set" not in scores or not len(scores):
+        return scores
+    sets = scores["feature_set"]
+    return scores[sets == ("all" if (sets == "all").any() else sets.iloc[0])]
 
 
 def plain(name: object) -> str:

@@ -14,7 +14,7 @@ from lungpipe.report import summary
 from lungpipe.report.checklist import checklist_content
 from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.evaluation import evaluation_content
-from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
+from lungpipe.report.figures import SETS, auc_against_radius, auc_limits, of_one_set, plain, roc_curves
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.lineage import lineage_section
 from lungpipe.report.profile import CLASSES, hu_profile, profiles, ring_means
@@ -51,6 +51,8 @@ def _content(report: Report) -> dict[str, Any]:
         "simulated": report.intensities == SIMULATED,
         "images": report.intensities != NONE,
         "verdicts": summary.verdicts(scores) if scores is not None else [],
+        "external": report.run.get("external", {}),
+        "sets": _sets(scores),
         "pictures": _radius_pictures(report, scores),
         "profile": _profile(report),
         "roc": _roc(report, scores),
@@ -82,11 +84,22 @@ def _content(report: Report) -> dict[str, Any]:
     }
 
 
+def _sets(scores: pd.DataFrame | None) -> list[str]:
+    """Sets of features in words, that of the charts first; empty where there is only one."""
+    if scores is None or "feature_set" not in scores:
+        return []
+    fixed = scores[scores["selection"] == "fixed"]
+    shown = of_one_set(fixed)["feature_set"].unique().tolist()
+    names = [*shown, *(name for name in fixed["feature_set"].unique() if name not in shown)]
+    return [SETS.get(name, name) for name in names] if len(names) > 1 else []
+
+
 def _radius_pictures(report: Report, scores: pd.DataFrame | None) -> list[dict[str, Any]]:
     """Draw AUC against radius for this run and those beside it, on one scale; without images there is one radius, 0."""
     if report.intensities == NONE:
         return []
     runs = [(report.title, scores, report.intensities), *report.beside]
+    runs = [(caption, None if table is None else summary.at_home(table), kind) for caption, table, kind in runs]
     drawable = [
         (caption, table, intensities)
         for caption, table, intensities in runs

@@ -26,7 +26,7 @@ def verdicts(scores: pd.DataFrame) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Keys dataset, honest, best (rows as mappings, or None), best_name, gap, configurations, chosen (list of
+        Keys dataset, trained_on (another data set where the figures are of external validation, else empty), honest, best (rows as mappings, or None), best_name, gap, configurations, chosen (list of
         configuration name and number of outer folds, most frequent first), folds, baselines (rows as mappings) and shown (whether the honest
         interval excludes 0.5).
     """
@@ -37,9 +37,11 @@ def verdicts(scores: pd.DataFrame) -> list[dict[str, Any]]:
         best = _record(fixed.iloc[int(fixed["auc"].argmax())]) if len(fixed) else None
         honest = _record(inside.iloc[0]) if len(inside) else None
         chosen, folds = chosen_configurations(honest)
+        teacher = str(rows["trained_on"].iloc[0]) if "trained_on" in rows else str(dataset)
         found.append(
             {
                 "dataset": dataset,
+                "trained_on": teacher if teacher != dataset else "",
                 "honest": honest,
                 "best": best,
                 "best_name": configuration_name(best) if best else "",
@@ -104,7 +106,7 @@ def roc_selection(
         name = "chosen inside the training folds" if inside else configuration_name(row)
         here = own["segmenter"] == row["segmenter"]
         if not inside:
-            for column in CONFIGURATION[1:]:
+            for column in [*CONFIGURATION[1:], *(name for name in ("feature_set",) if name in own)]:
                 here &= own[column] == row[column]
         if here.any():
             curves[name], figures[name] = own[here], {str(key): value for key, value in row.items()}
@@ -239,6 +241,14 @@ def score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
         row = {str(key): value for key, value in record.items()}
         rows.append(row | {name: plain(row[name]) for name in ("segmenter", "region", "classifier")})
     return rows
+
+
+def at_home(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the first data set, without those of external validation."""
+    if not len(table) or "dataset" not in table:
+        return table
+    first = str(table["dataset"].iloc[0])
+    return table[table["dataset"].astype(str) == first]
 
 
 def _record(row: pd.Series[Any]) -> dict[str, Any]:

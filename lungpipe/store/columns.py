@@ -134,6 +134,25 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
+class Further:
+    """Columns that a table may have beyond the declared ones.
+
+    Parameters
+    ----------
+    prefix : str
+        What their names begin with.
+    dtypes : tuple of {"float64", "str"}
+        Types that they may have.
+    meaning : str
+        What one is, for people.
+    """
+
+    prefix: str
+    dtypes: tuple[Dtype, ...]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
     """What one table of a workspace holds.
 
@@ -152,6 +171,8 @@ class Schema:
         Whether further float64 columns (features) may follow.
     optional : bool
         Whether a finished run can be without it: it comes with the ``[benchmark]`` section of a recipe.
+    further : tuple of Further
+        Columns that may follow, by the beginning of their names.
     """
 
     meaning: str
@@ -161,6 +182,15 @@ class Schema:
     sorted: bool = True
     open: bool = False
     optional: bool = False
+    further: tuple[Further, ...] = ()
+
+    def dtype_of(self, name: str, found: object) -> Dtype | None:
+        """Type of a column beyond the declared ones, given the one that it has; None if the table may not hold it."""
+        for kind in self.further:
+            if name.startswith(kind.prefix) and len(name) > len(kind.prefix):
+                numeric = str(found) in {"float64", "int64", "Int64"}
+                return "float64" if numeric or "str" not in kind.dtypes else "str"
+        return "float64" if self.open else None
 
     @property
     def columns(self) -> Mapping[str, Dtype]:

@@ -25,6 +25,7 @@ _ADVICE = {
     "read": "the file was changed, or another version of lungpipe wrote it; run the recipe again to make it anew",
 }
 _TYPES = "every column has its declared type"
+_KNOWN = "every column is in the schema"
 
 
 def check_table(name: str, frame: pd.DataFrame, shown: str, act: Literal["write", "read"]) -> None:
@@ -80,10 +81,12 @@ def pandera_schema(name: str) -> pa.DataFrameSchema:
     ]
     # Pandera takes Int64 for int64, and knows nothing of the columns of an open table.
     checks.append(pa.Check(lambda table: not _mistyped(schema, table), error=_TYPES))
+    if schema.further:
+        checks.append(pa.Check(lambda table: not _unknown(schema, table), error=_KNOWN))
     return pa.DataFrameSchema(
         {column.name: _pandera_column(column) for column in schema.declared},
         checks=checks,
-        strict=not schema.open,
+        strict=not (schema.open or schema.further),
         name=name,
     )
 
@@ -147,8 +150,20 @@ def _not_before_the_last(table: pd.DataFrame, keys: list[str]) -> pd.Series[bool
 
 def _mistyped(schema: Schema, table: pd.DataFrame) -> list[str]:
     """Columns that are not of their type; those beyond the declared ones are features."""
-    expected = {name: schema.columns.get(str(name), "float64") for name in table}
+    expected = {
+        name: schema.columns.get(str(name), schema.dtype_of(str(name), kind) or "float64")
+        for name, kind in table.dtypes.items()
+    }
     return [str(name) for name, kind in table.dtypes.items() if expected[name] not in ("str", str(kind))]
+
+
+def _unknown(schema: Schema, table: pd.DataFrame) -> list[str]:
+    """Columns that are neither declared nor among the further ones."""
+    return [
+        str(name)
+        for name, kind in table.dtypes.items()
+        if name not in schema.columns and schema.dtype_of(str(name), kind) is None
+    ]
 
 
 def _faults(schema: Schema, frame: pd.DataFrame, errors: list[SchemaError]) -> Iterator[str]:
@@ -180,6 +195,8 @@ def _broken_cells(cells: pd.Series[Any], error: SchemaError) -> str:
 
 
 def _broken_rows(schema: Schema, frame: pd.DataFrame, words: str) -> Iterator[str]:
+    if words == _KNOWN:
+        yield f"{len(_unknown(schema, frame))} columns are not in the schema"
     wrong = _mistyped(schema, frame) if words == _TYPES else []
     yield from (_wrong_type(schema, frame, name) for name in wrong if name in schema.columns)
     if schema.open and (features := [name for name in wrong if name not in schema.columns]):

@@ -41,7 +41,9 @@ def _table(name: str, schema: Schema) -> dict[str, Any]:
         "optional": schema.optional,
         "keys": list(schema.keys),
         "sorted": schema.sorted,
-        "further_columns": "float64" if schema.open else None,
+        "further_columns": "float64"
+        if schema.open
+        else {kind.prefix: list(kind.dtypes) for kind in schema.further} or None,
         "columns": [_column(column) for column in schema.declared],
         "relations": [relation.words for relation in schema.relations],
     }
@@ -95,6 +97,9 @@ def _tables() -> Iterator[str]:
         if schema.open:
             yield ""
             yield "Further columns are features, float64, missing where undefined; see [Features](#features)."
+        for kind in schema.further:
+            yield ""
+            yield f"Further columns may be `{kind.prefix}<name>` ({' or '.join(kind.dtypes)}): {kind.meaning}."
         for relation in schema.relations:
             yield ""
             yield f"In every row: {relation.words}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lungpipe.dicom.codes import CODES, VERDICTS
-from lungpipe.store.columns import Between, Column, ListOf, Matches, OneOf, Relation, Schema
+from lungpipe.store.columns import Between, Column, Further, ListOf, Matches, OneOf, Relation, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,8 @@ CONTROLS = ("box", "shuffled")
 CHOSEN, BASELINE = "chosen", "baseline"
 #: What the choice is held against, by name (:mod:`lungpipe.learn.baselines`).
 BASELINES = (
-    "volume", "diameter", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels", "shuffled-labels",
+    "volume", "diameter", "clinical", "ratings", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels",
+    "shuffled-labels",
 )  # fmt: skip
 #: Where HU come from; ``none`` for outlines without images.
 INTENSITIES = ("measured", "simulated", "none")
@@ -176,6 +177,10 @@ NODULES = Schema(
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter"),
     (Relation("what only images tell is missing without images, and only then", _told_by_images),),
+    further=(
+        Further("clinical_", ("float64", "str"), "a clinical column that the recipe names under `benchmark.clinical`: numbers, missing where unknown, or categories, empty where unknown"),
+        Further("rating_", ("float64",), "mean rating by the radiologists, on their own scale; missing where nobody rated"),
+    ),
 )  # fmt: skip
 
 AGREEMENT = Schema(
@@ -231,6 +236,8 @@ _CONFIGURATION = (
     Column("region", "str", "", "Region; 'chosen'; or the name of a baseline", "shell", OneOf((*REGIONS, *CONTROLS, CHOSEN, *BASELINES))),
     Column("radius_mm", "float64", "mm", "How far the region reaches; missing where it was chosen, and for baselines", 8.0, _NOT_NEGATIVE, nullable=True),
     Column("classifier", "str", "", "Classifier by its plug-in name, or 'chosen'", "logistic", _NAME),
+    Column("feature_set", "str", "", "Set of features by its name in the recipe; 'chosen' for the choice made inside", "all", _NAME),
+    Column("trained_on", "str", "", "Data set that everything was learned and chosen on: the row's own, by cross-validation, or another, which makes the figure one of external validation", "generic", _NAME),
 )  # fmt: skip
 _NO_RADIUS = Relation(
     "radius_mm is missing for 'chosen' and 'baseline' and nowhere else",
@@ -251,7 +258,18 @@ PREDICTIONS = Schema(
         Column("y", "int64", "1", "Label: 1 malignant, 0 benign", 1, OneOf((0, 1))),
         Column("p", "float64", "1", "Predicted probability of malignancy", 0.61, _FRACTION),
     ),
-    ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm", "classifier", "repeat"),
+    (
+        "dataset",
+        "patient_id",
+        "series_uid",
+        "nodule_id",
+        "segmenter",
+        "region",
+        "radius_mm",
+        "classifier",
+        "feature_set",
+        "repeat",
+    ),
     (_NO_RADIUS,),
     sorted=False,
     optional=True,
@@ -303,7 +321,7 @@ SCORES = Schema(
         _figure("p", "Test of no difference from the choice made inside", 0.05),
         _figure("p_holm", "The same, adjusted for all rows of the table (Holm)", 0.4),
     ),
-    ("dataset", "segmenter", "region", "radius_mm", "classifier", "selection"),
+    ("dataset", "segmenter", "region", "radius_mm", "classifier", "feature_set", "selection"),
     (
         _NO_RADIUS,
         Relation("n_malignant <= n", lambda t: t["n_malignant"] <= t["n"]),

@@ -59,10 +59,12 @@ def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Put columns and rows of a table in order; parameters and errors as :func:`make_table`."""
     schema = _schema(name)
     missing = [c for c in schema.columns if c not in frame]
-    extra = [str(c) for c in frame if c not in schema.columns]
-    if missing or (extra and not schema.open):
-        raise DatasetError(f"table {name!r}: missing columns {missing}, unexpected columns {extra}")
-    frame = _typed(name, frame[[*schema.columns, *extra]], {**schema.columns, **dict.fromkeys(extra, "float64")})
+    extra = {str(c): schema.dtype_of(str(c), frame[c].dtype) for c in frame if c not in schema.columns}
+    known = {column: dtype for column, dtype in extra.items() if dtype is not None}
+    if missing or len(known) < len(extra):
+        unexpected = [column for column in extra if column not in known]
+        raise DatasetError(f"table {name!r}: missing columns {missing}, unexpected columns {unexpected}")
+    frame = _typed(name, frame[[*schema.columns, *extra]], {**schema.columns, **known})
     frame = frame.sort_values(list(schema.keys or schema.columns), kind="stable", ignore_index=True)
     if schema.keys and (repeated := frame.duplicated(list(schema.keys))).any():
         first = int(repeated.to_numpy().argmax())
@@ -119,7 +121,8 @@ def _packed(name: str, frame: pd.DataFrame) -> bytes:
     import pyarrow.parquet as pq
 
     kinds = {"str": pa.string(), "int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64()}
-    columns = {**dict.fromkeys(map(str, frame), "float64"), **SCHEMAS[name].columns}
+    further = {str(column): SCHEMAS[name].dtype_of(str(column), frame[column].dtype) for column in frame}
+    columns = {**{column: dtype or "float64" for column, dtype in further.items()}, **SCHEMAS[name].columns}
     schema = pa.schema([(column, kinds[columns[column]]) for column in map(str, frame)])
     plain = frame.reset_index(drop=True)
     plain.attrs = {}

@@ -55,6 +55,16 @@ def test_clicks_come_in_the_frame_of_their_row(tmp_path):
             assert np.allclose(click.position_mm, (x, y, z))
 
 
+def test_further_columns_are_kept_with_the_nodule(tmp_path):
+    """Columns that nobody knows stay text, for a recipe to name; those of ratings are numbers, and empty ones are none."""
+    text = "patient_id,nodule_id,series_uid,x,y,z,Age,rating_Margin sharpness,rating_lobulation\np,a,scan-1,0,0,0, 63Y ,4.5,\n"
+    (nodule,) = read(tmp_path, text).nodules
+    assert nodule.clinical == (("Age", "63Y"),)
+    assert nodule.ratings == (("margin_sharpness", 4.5),)
+    found = read(tmp_path, text.replace("4.5", "sharp"))
+    assert [e.code for e in found.exclusions] == ["not_a_number"]
+
+
 @pytest.mark.parametrize(
     ("text", "split"), [("Train", "train"), ("training", "train"), ("val", "validation"), ("TEST", "test"), ("", None)]
 )

@@ -2,6 +2,7 @@ import pytest
 
 from flows.cohort import check_config
 from flows.config import load_config
+from flows.external import read_outside
 from lungpipe.errors import DatasetError, PluginError
 
 MINIMAL = '[cohort]\ndicom = "images"\nannotations = "n.csv"\n'
@@ -149,3 +150,26 @@ def test_shipped_recipes_are_valid():
     assert paths
     for path in paths:
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("benchmark.clinical=['patient_id']", "looks like an identifier"),
+        ("benchmark.feature_sets=['shapes']", "no set 'shapes'"),
+        ("benchmark.stability='none.parquet'", r"benchmark\.stability: none\.parquet cannot be read"),
+        ("benchmark.external={b='nowhere'}", r"benchmark\.external\.b names .* no finished workspace"),
+    ],
+)
+def test_what_a_benchmark_names_is_looked_up_before_any_work(tmp_path, override, told):
+    """Columns, sets, copies and workspaces that are not there are told when the recipe is read."""
+    config = load_config(recipe(tmp_path, MINIMAL), [override])
+    with pytest.raises(DatasetError, match=told):
+        read_outside(config, *(check(config)))
+
+
+def check(config):
+    spec, settings = check_config(
+        config.model_copy(update={"cohort": config.cohort.model_copy(update={"dicom": ".", "annotations": None})})
+    )
+    return spec, settings.names()

@@ -75,6 +75,10 @@ def test_scores_are_of_both_data_sets(run):
     assert list(scores.drop_duplicates("dataset")["dataset"]) == ["lidc-shape", "lidc-shape-small"]
     assert set(scores["selection"]) == {"fixed", "inside", "baseline"}
     assert scores["auc"].notna().all()
+    assert set(scores["trained_on"]) == {"lidc-shape", "lidc-shape-small"}
+    ratings = scores[scores["region"] == "ratings"].set_index("dataset")["auc"]
+    assert ratings["lidc-shape"] > 0.75
+    assert len(ratings) == 2
     folds = predictions.groupby(["dataset", "classifier", "patient_id"])["fold"].nunique()
     assert (folds == 1).all()
 

@@ -42,7 +42,7 @@ def cohort(nodules):
 
 def test_every_baseline_has_a_name_in_the_tables_and_a_meaning():
     """Names of the schema, of the code and of the page are the same."""
-    assert set(BASELINES) == set(MEANING) == {*SIZES, *PARTS, "shuffled-labels"}
+    assert set(BASELINES) == set(MEANING) == {*SIZES, *PARTS, "clinical", "ratings", "shuffled-labels"}
 
 
 def test_size_is_the_median_over_segmenters(nodules, cohort):

@@ -40,3 +40,24 @@ def test_a_split_without_parts_is_refused(small_archive, key, tmp_path):
     """Annotations without a split give no such design."""
     with pytest.raises(DatasetError, match="Fill the annotations' column split"):
         small_run.run(*small_archive, tmp_path / "w", design="split")
+
+
+def test_clinical_columns_and_ratings_reach_the_tables(small_archive, key, tmp_path):
+    """They are joined as labels are: no mask depends on them, and a corrected one changes the table alone."""
+    archive, nodules = small_archive
+
+    def told(age):
+        return [
+            replace(n, clinical=(("clinical_age", age + k), ("clinical_sex", "FM"[k % 2])), ratings=(("margin", 3.0),))
+            for k, n in enumerate(nodules)
+        ]
+
+    first = small_run.run(archive, told(60.0), tmp_path / "w", clinical=("age", "sex"))
+    table = pd.read_parquet(tmp_path / "w" / "tables" / "nodules.parquet")
+    assert sorted(table["clinical_age"].unique()) == [60.0 + k for k in range(8)]
+    assert set(table["clinical_sex"]) == {"F", "M"}
+    assert (table["rating_margin"] == 3.0).all()
+    again = small_run.run(archive, told(61.0), tmp_path / "w", clinical=("age", "sex"))
+    assert not any(result.made for result in again.results)
+    assert again.tables.refs["nodules"] != first.tables.refs["nodules"]
+    assert pd.read_parquet(tmp_path / "w" / "tables" / "nodules.parquet")["clinical_age"].min() == 61.0

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_tables import make_scores
-from sklearn.metrics import average_precision_score, brier_score_loss
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from lungpipe.report.evaluation import baselines, better_at, chosen_of, evaluation_content
+from lungpipe.report.page import report_html
 
 
 def tables(n=160, seed=0):
@@ -108,3 +109,56 @@ def test_baselines_say_what_they_are():
     found = baselines(scores)
     assert [one["region"] for one in found] == ["shuffled-voxels", "volume"]
     assert "no texture" in found[0]["meaning"]
+
+
+def test_clinical_columns_divide_the_nodules():
+    """Sex, age by class, and the type of nodule by the rating of texture; limits belong to the class above."""
+    predictions, nodules, series = tables()
+    k = np.arange(160)
+    nodules = nodules.drop(columns="size_class").assign(
+        clinical_sex=np.where(k % 40 == 0, "", np.where(k % 4 < 2, "F", "M")),
+        clinical_age=np.array([54.9, 55.0, 74.9, 75.0])[k // 2 % 4],
+        rating_texture=np.array([1.99, 2.0, 3.99, 4.0])[k // 2 % 4],
+    )
+    content = evaluation_content(make_scores(), predictions, nodules, series.iloc[:, :2], None, simulated=True)
+    rows = pd.DataFrame(content["subgroups"]["rows"]).set_index(["by", "value"])["n"]
+    assert rows["age (years)"].to_dict() == {"below 55": 40, "55 to 64": 40, "65 to 74": 40, "75 and above": 40}
+    assert rows["nodule type"].to_dict() == {"ground glass": 40, "part-solid": 80, "solid": 40}
+    # The four without a sex are too few to be counted, and so are the next fewest, which would tell.
+    assert rows["sex"].to_dict() == {"F": ">=10", "M": 80, "missing": "<10"}
+
+
+def test_data_sets_stand_beside_each_other():
+    """The data set at home and one that it was tested on have the figures of their own rows, and a gap between them."""
+    predictions, nodules, series = tables()
+    other, _, _ = tables(n=120, seed=3)
+    rng = np.random.default_rng(0)
+    other = other[other["repeat"] == 0].assign(dataset="hospital-b", p=rng.random(120))
+    scores = pd.concat(
+        [make_scores().assign(trained_on="phantom"), make_scores().assign(dataset="hospital-b", trained_on="phantom")],
+        ignore_index=True,
+    )
+    both = pd.concat([predictions, other], ignore_index=True)
+    content = evaluation_content(scores, both, nodules, series, None, simulated=True)
+    rows = pd.DataFrame(content["subgroups"]["rows"]).query("by == 'data set'").set_index("value")
+    assert rows["n"].to_dict() == {"phantom": 160, "hospital-b": 120}
+    assert rows.loc["hospital-b", "auc"] == pytest.approx(roc_auc_score(other["y"], other["p"]))
+    expected = [roc_auc_score(part["y"], part["p"]) for _, part in predictions.groupby("repeat")]
+    assert rows.loc["phantom", "auc"] == pytest.approx(np.mean(expected))
+    assert rows.loc["phantom", "gap"] == pytest.approx(np.mean(expected) - rows.loc["hospital-b", "auc"])
+    assert rows.loc["phantom", "gap_low"] > 0
+
+
+def test_external_validation_is_named_and_its_warnings_stand_in_the_verdict(make_report):
+    """A data set that another one taught has its own verdict, said to be external, with what speaks against it."""
+    scores = make_scores()
+    abroad = scores.assign(dataset="hospital-b", trained_on="phantom")
+    both = pd.concat([scores.assign(trained_on="phantom"), abroad], ignore_index=True)
+    run = {"external": {"hospital-b": {"warnings": ["phantom and hospital-b hold some of the same patients"]}}}
+    page = report_html(make_report(scores=both, run=run))
+    assert "hospital-b: external validation" in page
+    assert "AUC of what was learned and chosen on phantom" in page
+    assert "<b>No clean test.</b> Phantom and hospital-b hold some of the same patients." in page
+    alone = report_html(make_report(scores=scores.assign(trained_on="phantom")))
+    assert "external validation" not in alone
+    assert "No clean test" not in alone

@@ -266,3 +266,15 @@ def test_the_contract_is_a_pandera_schema():
     schema.validate(table("features"))
     with pytest.raises(SchemaError):
         schema.validate(table("features", clipped_fraction=1.5))
+
+
+def test_nodules_may_hold_clinical_columns_and_ratings():
+    """Numbers, categories and ratings come back as they were; other columns, and ratings in words, are refused."""
+    frame = table("nodules", 3).assign(clinical_age=[63.0, NAN, 90.0], clinical_sex=["F", "", "M"], rating_margin=4.5)
+    frame["clinical_sex"] = frame["clinical_sex"].astype(frame["dataset"].dtype)
+    pd.testing.assert_frame_equal(from_bytes("nodules", to_bytes("nodules", frame)), frame)
+    assert "1 columns are not in the schema" in refusal("nodules", frame.assign(age=63.0))
+    assert "not in the schema" in refusal("nodules", table("nodules").assign(clinical_=1.0))
+    assert "feature columns" not in refusal("nodules", frame.assign(rating_margin="sharp"))
+    with pytest.raises(DatasetError, match="not in the schema"):
+        to_bytes("agreement", table("agreement").assign(clinical_age=63.0))
