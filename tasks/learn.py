@@ -1,8 +1,9 @@
-"""Stage 3: evaluate every configuration over Dask, one future a segmenter, region and classifier."""
+"""Stage 3: evaluate every configuration over Dask, one future a segmenter, region and classifier; then explain the choice."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,13 +12,17 @@ from lungpipe.errors import LungpipeError
 from lungpipe.learn.baselines import baseline_keys, is_baseline
 from lungpipe.learn.cohort import ConfigurationKey
 from lungpipe.learn.evaluation import Configuration, Evaluation, evaluate_recorded
+from lungpipe.learn.explanation import KIND, explain_task, forget_explanation, write_explanation
 from lungpipe.learn.scores import write_scores
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
 from tasks.each import Failure, each
-from tasks.progress import progress
+from tasks.progress import progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from lungpipe.learn.explanation import FoldTask
     from lungpipe.learn.scores import Scored
 
 
@@ -34,7 +39,10 @@ def benchmark(
     tables: tuple[str, ...],
     others: tuple[Evaluation, ...] = (),
 ) -> Scored:
-    """Evaluate every configuration and write ``predictions.parquet`` and ``scores.parquet``.
+    """Evaluate every configuration and write the tables of the benchmark.
+
+    They are ``predictions.parquet`` and ``scores.parquet``; ``importance.parquet`` and ``neighbours.parquet`` explain the choice,
+    and where they cannot be made the scores stand without them.
 
     Parameters
     ----------
@@ -54,8 +62,41 @@ def benchmark(
     """
     place = Place.at(workspace)
     results = {one: _evaluated(address, one, place) for one in (evaluation, *others)}
-    first = results.pop(evaluation)
-    return write_scores(place, evaluation, first, tables, results)
+    others_found = {one: found for one, found in results.items() if one != evaluation}
+    scored = write_scores(place, evaluation, results[evaluation], tables, others_found)
+    return _with_explanation(address, place, results, scored)
+
+
+def explain_one(task: FoldTask) -> Any:
+    """Explain one fold in a worker; what cannot be explained is told in its own words."""
+    try:
+        return explain_task(task)
+    except LungpipeError as error:
+        return Failure("not_explained", str(error))
+
+
+def _with_explanation(
+    address: str, place: Place, runs: Mapping[Evaluation, Mapping[ConfigurationKey, Configuration]], scored: Scored
+) -> Scored:
+    def over_workers(_: Callable[[Any], Any], tasks: Sequence[FoldTask]) -> Iterator[tuple[int, Any]]:
+        with progress("explanations", len(tasks)) as advance:
+            for position, outcome in each(address, explain_one, tasks):
+                if isinstance(outcome, Failure):
+                    raise LungpipeError(outcome.message)
+                advance(1, "")
+                yield position, outcome
+
+    try:
+        found = write_explanation(place, scored.ref, runs, over_workers)
+    except Exception as error:  # noqa: BLE001  whatever it is, the scores are not lost by it
+        forget_explanation(place)
+        words = str(error) if isinstance(error, LungpipeError) else f"{type(error).__name__}; this is a bug: please report it"
+        say(f"benchmark: scores stand, but the choice could not be explained: {words}")
+        return scored
+    counts = {"made": scored.made, "reused": scored.reused}
+    kind = "reused" if found.reused else "made"
+    counts[kind] = {**counts[kind], KIND: 1}
+    return replace(scored, **counts, explanation=found.ref)
 
 
 def _evaluated(address: str, evaluation: Evaluation, place: Place) -> dict[ConfigurationKey, Configuration]:

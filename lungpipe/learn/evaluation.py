@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from lungpipe.store.schemas import BASELINE, CONTROLS
 from lungpipe.store.tables import read_table
 
 if TYPE_CHECKING:
+    from lungpipe.learn.models import Classifier
     from lungpipe.store.place import Place
 
 #: Raise it when the same table and settings give other predictions.
@@ -75,6 +76,17 @@ class Evaluation:
         )
 
 
+class Inputs(NamedTuple):
+    """What one configuration is evaluated with; ``matrix`` has shape (n, p), ``columns`` its p names."""
+
+    cohort: Cohort
+    matrix: np.ndarray[Any, Any]
+    columns: list[str]
+    classifier: Classifier
+    preparation: Preparation
+    batch: np.ndarray[Any, Any] | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Configuration:
     """A result, the reference of its record, and whether it stood already."""
@@ -90,12 +102,8 @@ def evaluate_recorded(place: Place, key: ConfigurationKey, evaluation: Evaluatio
     The record's name depends on the features of this segmenter and region alone, on labels, patients and folds, and on the
     classifier: not on the other configurations.
     """
-    cohort, matrix, columns = _asked(place, key, evaluation)
+    cohort, matrix, columns, classifier, preparation, batch = inputs_of(place, key, evaluation)
     name = key.classifier
-    plain = key.segmenter == BASELINE and key.region in SIZES
-    classifier = PLAIN if plain else plugins.find("classifiers", name)()
-    preparation = AS_IS if plain else evaluation.preparation
-    batch = _batches(place, cohort, evaluation.harmonise) if preparation.harmonise else None
     settings = {word: value for word, value in asdict(evaluation).items() if word != "classifiers"}
     entry = ledger.named(
         ledger.COHORT,
@@ -122,6 +130,21 @@ def evaluate_recorded(place: Place, key: ConfigurationKey, evaluation: Evaluatio
     place.write(path, _pack(result))
     ledger.record(place, entry, [path])
     return Configuration(entry.ref, result, reused=False)
+
+
+def inputs_of(place: Place, key: ConfigurationKey, evaluation: Evaluation) -> Inputs:
+    """Read what one configuration or baseline is evaluated with."""
+    cohort, matrix, columns = _asked(place, key, evaluation)
+    plain = key.segmenter == BASELINE and key.region in SIZES
+    classifier = PLAIN if plain else plugins.find("classifiers", key.classifier)()
+    preparation = AS_IS if plain else evaluation.preparation
+    batch = _batches(place, cohort, evaluation.harmonise) if preparation.harmonise else None
+    return Inputs(cohort, matrix, columns, classifier, preparation, batch)
+
+
+def recorded_result(place: Place, ref: str) -> ConfigurationResult:
+    """Read the result of a configuration by the reference of its record."""
+    return _unpack(place.read(f"parts/{ref.split('/')[1]}/result.json"))
 
 
 def _asked(
