@@ -142,7 +142,9 @@ def cohort(
         made_from = [frames, *tables.refs.values(), *(scored.refs if scored else ())]
         with account.stage("report", [*tables_of.values()]):
             page = report(str(place), config.report.beside, config.report.planted_radius_mm, made_from)
-        close(place, entry, results, [*made_from, curation_page, page], whole=scored is None or bool(scored.explanation))
+        close(
+            place, entry, results, [*made_from, curation_page, page], whole=scored is None or bool(scored.explanation)
+        )
     return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
 
 

@@ -90,13 +90,17 @@ def _with_explanation(
         found = write_explanation(place, scored.ref, runs, over_workers)
     except Exception as error:  # noqa: BLE001  whatever it is, the scores are not lost by it
         forget_explanation(place)
-        words = str(error) if isinstance(error, LungpipeError) else f"{type(error).__name__}; this is a bug: please report it"
+        words = (
+            str(error)
+            if isinstance(error, LungpipeError)
+            else f"{type(error).__name__}; this is a bug: please report it"
+        )
         say(f"benchmark: scores stand, but the choice could not be explained: {words}")
         return scored
-    counts = {"made": scored.made, "reused": scored.reused}
-    kind = "reused" if found.reused else "made"
-    counts[kind] = {**counts[kind], KIND: 1}
-    return replace(scored, **counts, explanation=found.ref)
+    scored = replace(scored, explanation=found.ref)
+    if found.reused:
+        return replace(scored, reused={**scored.reused, KIND: 1})
+    return replace(scored, made={**scored.made, KIND: 1})
 
 
 def _evaluated(address: str, evaluation: Evaluation, place: Place) -> dict[ConfigurationKey, Configuration]:

@@ -143,7 +143,9 @@ def refit(
     table, present = _laid_out(features, len(y), preparation, batch)
     train, test = fold.train[present[fold.train]], fold.test[present[fold.test]]
     if not _trainable(table[train, int(preparation.harmonise) :], y[train]):
-        raise DatasetError(f"Fold {fold.number} of repeat {fold.repeat} was not trained, so no model can be fitted again.")
+        raise DatasetError(
+            f"Fold {fold.number} of repeat {fold.repeat} was not trained, so no model can be fitted again."
+        )
     pipeline = preparation.pipeline(classifier, _state(seed, fold))
     with threadpool_limits(limits=1):
         return Refitted(_fitted(pipeline, hyper_parameters, table[train], y[train]), table, train, test)

@@ -28,7 +28,6 @@ from lungpipe.store.schemas import BASELINE, CONTROLS
 from lungpipe.store.tables import read_table
 
 if TYPE_CHECKING:
-    from lungpipe.learn.models import Classifier
     from lungpipe.store.place import Place
 
 #: Raise it when the same table and settings give other predictions.
@@ -77,12 +76,12 @@ class Evaluation:
 
 
 class Inputs(NamedTuple):
-    """What one configuration is evaluated with; ``matrix`` has shape (n, p), ``columns`` its p names."""
+    """What one configuration is evaluated with: ``matrix`` (n, p), its p ``columns``, a ``Classifier`` and what it needs."""
 
     cohort: Cohort
     matrix: np.ndarray[Any, Any]
     columns: list[str]
-    classifier: Classifier
+    classifier: Any
     preparation: Preparation
     batch: np.ndarray[Any, Any] | None
 

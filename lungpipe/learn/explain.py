@@ -151,7 +151,8 @@ def lose_features(
     with threadpool_limits(limits=1):
         orders = permutations(len(model.test_rows), (seed, fold.repeat, fold.number))
         labels = inputs.cohort.labels[model.test_rows]
-        return pairs_lost(model.predict, model.test, labels, sets, orders).lost.mean(axis=1)
+        found = pairs_lost(model.predict, model.test, labels, sets, orders)
+    return np.asarray(found.lost.mean(axis=1))
 
 
 def clusters_of(inputs: Inputs) -> Clusters:

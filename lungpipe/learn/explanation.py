@@ -202,9 +202,12 @@ def _importance_rows(
     n_rows = sum(len(one.rows) for one in folds)
     used = np.mean([one.used for one in folds], axis=0)
     shap = shap_of_cluster = None
-    if all(one.by_feature is not None for one in folds):
-        shap = np.sum([one.by_feature for one in folds], axis=0) / n_rows
-        shap_of_cluster = np.sum([one.by_cluster for one in folds], axis=0) / n_rows
+    parts = [
+        (one.by_feature, one.by_cluster) for one in folds if one.by_feature is not None and one.by_cluster is not None
+    ]
+    if len(parts) == len(folds):
+        shap = np.sum([one[0] for one in parts], axis=0) / n_rows
+        shap_of_cluster = np.sum([one[1] for one in parts], axis=0) / n_rows
     rows = []
     for k, name in enumerate(inputs.columns):
         cluster = int(clusters.of[k])
@@ -239,10 +242,10 @@ def _neighbour_rows(inputs: Inputs, folds: Sequence[FoldExplanation]) -> list[di
     for one in folds:
         for position, row in enumerate(one.rows.tolist()):
             near.setdefault(row, _neighbours(inputs, one, position))
-    identity = cohort.identity.to_dict("records")
-    return [
-        {**identity[row], **figures, "neighbours": near[row]} for row, figures in means.to_dict("index").items()
-    ]
+    rows = means.index.to_numpy()
+    table = cohort.identity.iloc[rows].reset_index(drop=True).join(means.reset_index(drop=True))
+    table["neighbours"] = [near[int(row)] for row in rows]
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _neighbours(inputs: Inputs, fold: FoldExplanation, position: int) -> str:

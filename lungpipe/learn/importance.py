@@ -62,14 +62,16 @@ def feature_clusters(features: ArrayLike, cut: float = CUT) -> Clusters:
     """
     table = np.array(features, dtype=np.float64)
     if table.ndim != 2 or not table.shape[1] or not 0 <= cut <= 1:
-        raise DatasetError(f"Clusters need columns and a height within [0, 1]; found shape {table.shape}, height {cut}.")
+        raise DatasetError(
+            f"Clusters need columns and a height within [0, 1]; found shape {table.shape}, height {cut}."
+        )
     together = _rank_correlations(table)
     n = len(together)
     if n == 1:
         found = np.ones(1, dtype=np.intp)
     else:
         apart = squareform(np.clip(1 - together, 0, None), checks=False)
-        found = fcluster(linkage(apart, "average"), cut, "distance")
+        found = fcluster(linkage(apart, "average"), cut, "distance").astype(np.intp)
     _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
     number = np.empty(len(first), dtype=np.intp)
     number[np.argsort(first)] = np.arange(1, len(first) + 1)
@@ -197,7 +199,7 @@ def mean_drop(lost: ArrayLike, pairs: ArrayLike, test_to_train: float, level: fl
         return Drop(mean, np.nan, np.nan)
     squares = float((share**2).sum())
     variance = float(share @ (drop - mean) ** 2) / (1 - squares)
-    half = float(t.ppf((1 + level) / 2, len(drop) - 1)) * np.sqrt((squares + test_to_train) * variance)
+    half = float(t.ppf((1 + level) / 2, len(drop) - 1) * np.sqrt((squares + test_to_train) * variance))
     return Drop(mean, mean - half, mean + half)
 
 

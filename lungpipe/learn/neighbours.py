@@ -17,6 +17,7 @@ from scipy.stats import rankdata, spearmanr
 from lungpipe.errors import DatasetError
 from lungpipe.learn.bootstrap import patient_weights
 from lungpipe.learn.figures import figure_table
+from lungpipe.learn.intervals import auc_interval
 from lungpipe.learn.rows import need_both_classes, usable_rows
 from lungpipe.learn.subgroups import SMALLEST
 
@@ -64,7 +65,9 @@ def nearest(
         If a table has no column, or the columns differ.
     """
     if train.ndim != 2 or not train.shape[1] or rows.shape[1:] != train.shape[1:]:
-        raise DatasetError(f"Neighbours need rows of the same features; found tables of {train.shape} and {rows.shape}.")
+        raise DatasetError(
+            f"Neighbours need rows of the same features; found tables of {train.shape} and {rows.shape}."
+        )
     k_here = min(k, len(train))
     distances, positions = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), dtype=np.intp)
     for start in range(0, len(rows), _ROWS):
@@ -197,9 +200,9 @@ def _side(y: NDArray[np.int64], p: Floats, patients: NDArray[Any], draws: int, s
     counts = (len(y), len(np.unique(patients)), int(y.sum()))
     if min(len(np.unique(patients[y == value])) for value in (0, 1)) < SMALLEST:
         return Side(*counts, *(np.nan,) * 6)
-    table = figure_table(y, p, patients, draws=draws, seed=seed).set_index("figure")
-    figures = table.loc[["auc", "brier"], ["value", "low", "high"]].to_numpy(dtype=np.float64)
-    return Side(*counts, *figures.ravel().tolist())
+    auc = auc_interval(y, p, patients)
+    brier = figure_table(y, p, patients, draws=draws, seed=seed).set_index("figure").loc["brier"]
+    return Side(*counts, auc.auc, auc.low, auc.high, *(float(brier[name]) for name in ("value", "low", "high")))
 
 
 class Outlyingness(NamedTuple):

@@ -13,6 +13,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.report import summary
 from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.evaluation import evaluation_content
+from lungpipe.report.explanation import explanation_content
 from lungpipe.report.figures import auc_against_radius, auc_limits, plain, roc_curves
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.lineage import lineage_section
@@ -59,6 +60,13 @@ def _content(report: Report) -> dict[str, Any]:
             report.nodules,
             report.series,
             report.features,
+            simulated=report.intensities == SIMULATED,
+        ),
+        "explanation": explanation_content(
+            report.importance,
+            report.neighbours,
+            scores,
+            report.predictions,
             simulated=report.intensities == SIMULATED,
         ),
         "sheet": _sheet(report),
@@ -215,6 +223,8 @@ class Report:
         Why there are no scores, if the caller knows.
     features : DataFrame or None
         Rows of the one segmenter whose HU are drawn against distance.
+    importance, neighbours : DataFrame or None
+        What explains the benchmark's choice; None where it could not be explained.
     """
 
     title: str
@@ -230,3 +240,5 @@ class Report:
     planted_radius_mm: float | None = None
     no_benchmark: str = ""
     features: pd.DataFrame | None = None
+    importance: pd.DataFrame | None = None
+    neighbours: pd.DataFrame | None = None
