@@ -108,7 +108,7 @@ def _drawn(clusters: pd.DataFrame, *, simulated: bool) -> dict[str, Any] | None:
         "src": data_uri("image/svg+xml", image.encode()),
         "alt": f"Drop in AUC when a cluster of features is shuffled, with 95 % intervals, largest first: {said}.",
         "rows": [_plain(row) for row in shown.to_dict("records")],
-        "clear": len(clear),
+        "n_clear": len(clear),
         "intervals": bool(known["cluster_low"].notna().any()),
     }
 

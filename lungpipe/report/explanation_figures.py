@@ -40,7 +40,7 @@ def importance_picture(clusters: pd.DataFrame, *, simulated: bool) -> str:
     clear = (clusters["cluster_low"] > 0).to_numpy()
     drop = clusters["cluster_importance"].to_numpy(dtype=np.float64)
     with house_style():
-        figure = new_figure(8.2, 0.36 * len(clusters) + 1.1)
+        figure = new_figure(9.6, 0.31 * len(clusters) + 1.1)
         axes = figure.subplots()
         y = np.arange(len(clusters))[::-1]
         faces = [PALETTE[0] if one else "white" for one in clear]
