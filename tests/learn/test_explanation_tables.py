@@ -1,6 +1,8 @@
 """The explanation of a finished benchmark: its tables, its record, and what becomes of both when something changes."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +12,8 @@ from lungpipe.dicom.index import one_after_another
 from lungpipe.errors import DatasetError, LungpipeError
 from lungpipe.learn import explanation
 from lungpipe.learn.cohort import ConfigurationKey, feature_columns
-from lungpipe.learn.evaluation import Configuration, Evaluation, evaluate_recorded
-from lungpipe.learn.explanation import OUTPUTS, forget_explanation, write_explanation
+from lungpipe.learn.evaluation import Evaluation, evaluate_recorded
+from lungpipe.learn.explanation import OUTPUTS, Explained, write_explanation
 from lungpipe.learn.scores import write_scores
 from lungpipe.lineage.withdraw import withdraw
 from lungpipe.store import ledger
@@ -24,20 +26,31 @@ def backwards(function, items):
     yield from [(k, function(items[k])) for k in reversed(range(len(items)))]
 
 
-@pytest.fixture
-def benchmark(finished):
-    """A finished workspace with logistic regression and XGBoost scored anew: place, evaluation, results, scores' reference."""
-    place = Place.at(finished[0])
+@pytest.fixture(scope="module")
+def scored(finished_run, tmp_path_factory):
+    """A finished workspace with logistic regression and XGBoost scored anew, to copy and not to change."""
+    folder = tmp_path_factory.mktemp("scored") / "workspace"
+    shutil.copytree(finished_run[0] / "workspace", folder)
+    place = Place.at(folder)
     evaluation = Evaluation("generic", "malignant", "patient_id", ("logistic", "xgboost"), 2, 2, 2, 7)
     keys = [
         ConfigurationKey("otsu", region, radius_mm, name)
-        for region, radius_mm in (("nodule", 0.0), ("shell", 3.0))
-        for name in evaluation.classifiers
+        for region, radius_mm, name in (("nodule", 0.0, "logistic"), ("shell", 3.0, "xgboost"))
     ]
     found = {key: evaluate_recorded(place, key, evaluation) for key in keys}
-    refs = [ledger.refs(place, ledger.COHORT)]
-    tables = tuple(ref for ref in refs[0] if ref.startswith("cohort/table-"))
-    return place, evaluation, found, write_scores(place, evaluation, found, tables).ref
+    tables = tuple(ref for ref in ledger.refs(place, ledger.COHORT) if ref.startswith("cohort/table-"))
+    return folder, evaluation, found, write_scores(place, evaluation, found, tables).ref
+
+
+@pytest.fixture
+def benchmark(scored, tmp_path):
+    """Place of a copy, evaluation, results and the scores' reference."""
+    shutil.copytree(scored[0], tmp_path / "workspace")
+    return Place.at(tmp_path / "workspace"), *scored[1:]
+
+
+def without_choice(found):
+    return {key: replace(one, result=replace(one.result, inner_auc=np.full(4, np.nan))) for key, one in found.items()}
 
 
 def table(place, name):
@@ -78,29 +91,18 @@ def test_it_is_made_once_and_is_the_same_whatever_the_order(benchmark):
     content = [place.read(path) for path in OUTPUTS]
     again = write_explanation(place, scores, {evaluation: found}, None)  # nothing is asked of any worker
     assert (again.ref, again.reused) == (first.ref, True)
-    forget_explanation(place)
-    assert write_explanation(place, scores, {evaluation: found}, backwards).ref == first.ref
+    place.write(OUTPUTS[0], b"PAR1")  # damaged: made again
+    assert write_explanation(place, scores, {evaluation: found}, backwards) == Explained(first.ref, reused=False)
     assert [place.read(path) for path in OUTPUTS] == content
     kinds = {finding.kind for finding in verify_workspace(place)}
     assert not kinds & {"wrong_table", "damaged", "orphan"}, kinds
 
 
-def test_other_scores_or_a_damaged_table_are_explained_anew(benchmark):
-    place, evaluation, found, scores = benchmark
-    first = write_explanation(place, scores, {evaluation: found}, one_after_another)
-    place.write(OUTPUTS[0], b"PAR1")
-    assert not write_explanation(place, scores, {evaluation: found}, one_after_another).reused
-    fewer = {key: one for key, one in found.items() if key.classifier == "logistic"}
-    other = write_scores(place, evaluation, fewer, ()).ref
-    second = write_explanation(place, other, {evaluation: fewer}, one_after_another)
-    assert second.ref != first.ref
-    assert [ref for ref in ledger.refs(place, ledger.COHORT) if "/explanation-" in ref] == [second.ref]
-
-
 def test_what_cannot_be_explained_leaves_no_old_tables_and_the_scores_alone(benchmark, monkeypatch):
-    """A fold that fails is told; tables that other scores were explained by are gone, and the scores are as they were."""
+    """A fold that fails is told; what explained other results is gone, record and tables, and the scores are as they were."""
     place, evaluation, found, scores = benchmark
-    write_explanation(place, scores, {evaluation: found}, one_after_another)
+    without = {evaluation: without_choice(found)}
+    first = write_explanation(place, scores, without, None).ref
     before = place.read("tables/scores.parquet")
     monkeypatch.setattr(explanation, "VERSION", "another")
 
@@ -111,7 +113,9 @@ def test_what_cannot_be_explained_leaves_no_old_tables_and_the_scores_alone(benc
     with pytest.raises(LungpipeError, match="fold 0"):
         write_explanation(place, scores, {evaluation: found}, fails)
     assert not any(place.exists(path) for path in OUTPUTS)
+    assert not [ref for ref in ledger.refs(place, ledger.COHORT) if "/explanation-" in ref]
     assert place.read("tables/scores.parquet") == before
+    assert write_explanation(place, scores, without, None).ref != first  # another version is another explanation
 
 
 def test_results_that_the_models_do_not_give_are_refused(benchmark):
@@ -128,21 +132,15 @@ def test_results_that_the_models_do_not_give_are_refused(benchmark):
 
 def test_without_a_choice_the_tables_are_empty(benchmark):
     """Where no fold could choose there is nothing to explain, which is recorded too."""
-    from dataclasses import replace
-
     place, evaluation, found, scores = benchmark
-    none = {
-        key: Configuration(one.ref, replace(one.result, inner_auc=np.full(4, np.nan)), one.reused)
-        for key, one in found.items()
-    }
-    assert write_explanation(place, scores, {evaluation: none}, None).ref
+    assert write_explanation(place, scores, {evaluation: without_choice(found)}, None).ref
     assert len(table(place, "importance")) == len(table(place, "neighbours")) == 0
 
 
 def test_a_withdrawn_patient_is_no_neighbour_either(benchmark):
     """The tables name nodules of other patients, so they go as a whole when one is withdrawn."""
     place, evaluation, found, scores = benchmark
-    write_explanation(place, scores, {evaluation: found}, one_after_another)
-    withdraw(place, table(place, "neighbours")["patient_id"].iloc[0])
+    write_explanation(place, scores, {evaluation: without_choice(found)}, None)
+    withdraw(place, table(place, "nodules")["patient_id"].iloc[0])
     assert not any(place.exists(path) for path in OUTPUTS)
     assert not [ref for ref in ledger.refs(place, ledger.COHORT) if "/explanation-" in ref]

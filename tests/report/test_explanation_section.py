@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from lungpipe.learn.neighbours import ErrorRelation, Side
 from lungpipe.report.explanation import explanation_content, relation_words
+from lungpipe.report.html import environment
 from lungpipe.report.page import report_html
 
 KEY = {"segmenter": "gmm", "region": "grown", "radius_mm": 8.0, "classifier": "logistic"}
@@ -127,11 +128,13 @@ def test_one_fold_and_no_contributions_are_said(parts):
 
 
 @pytest.mark.parametrize("change", [{}, {"mean_abs_shap": np.nan, "cluster_importance": np.nan, "importance": np.nan}])
-def test_the_page_holds_the_section(parts, make_report, change):
+def test_the_section_is_words_pictures_and_numbers(parts, change):
     """Names are escaped, every picture has words, numbers can be had as CSV, and nothing of the template's is left over."""
-    _, importance, neighbours, _ = parts
-    page = report_html(make_report(importance=importance.assign(**change), neighbours=neighbours))
-    section = page[page.index('id="explanation"') : page.index('id="nodules"')]
+    report, importance, neighbours, _ = parts
+    found = explanation_content(
+        importance.assign(**change), neighbours, report.scores, report.predictions, simulated=True
+    )
+    section = rendered(found)
     assert "feature_2<b>" not in section
     assert "built-in method" not in section
     assert all(len(alt) > 60 for alt in re.findall(r'<img[^>]* alt="([^"]*)"', section))
@@ -141,5 +144,19 @@ def test_the_page_holds_the_section(parts, make_report, change):
         assert "feature_2&lt;b&gt; and 4 more" in section
         assert "1 interval lies above 0" in section
         assert "Simulated intensities." in section
-    assert 'id="explanation"' in report_html(make_report())
-    assert 'id="explanation"' not in report_html(make_report(scores=None, predictions=None))
+
+
+def rendered(found):
+    pages = environment()
+    pages.filters["figure"] = "{:.2f}".format
+    return pages.get_template("explanation.html.j2").render(explanation=found, simulated=True)
+
+
+def test_the_page_holds_the_section(parts, make_report):
+    """It stands on the page of a benchmark, after its evaluation and before the nodules."""
+    report, importance, neighbours, _ = parts
+    page = report_html(make_report(importance=importance, neighbours=neighbours, tiles=report.tiles[:1]))
+    assert page.index('id="calibration"') < page.index('id="explanation"') < page.index('id="nodules"')
+    assert "none of it says what causes malignancy" in page
+    without = report_html(make_report(scores=None, predictions=None, tiles=()))
+    assert 'id="explanation"' not in without
