@@ -19,12 +19,14 @@ from flows.standing import Outcome, outcome_of, run_entry, stage_refs
 from lungpipe import plugins
 from lungpipe.assemble import TABLES, Assembled, assemble
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
+from lungpipe.learn.explanation import forget_explanation
 from lungpipe.lineage.openlineage import Data, Events, open_lineage, table_data
 from lungpipe.lineage.tombstones import withdrawn
 from lungpipe.store import ledger
 from lungpipe.store.ledger import digest_files
 from lungpipe.store.place import Place
 from lungpipe.store.record import environment, write_run
+from lungpipe.store.schemas import BENCHMARK_TABLES
 from tasks.cluster import dask_cluster
 from tasks.curate import curate
 from tasks.curation import write_curation_page
@@ -105,7 +107,7 @@ def cohort(
     place = Place.at(workspace)
     workers_of = (dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker)
     archive = Data(f"{spec.name}/archive")
-    tables_of = {name: table_data(spec.name, name) for name in (*TABLES, "predictions", "scores")}
+    tables_of = {name: table_data(spec.name, name) for name in (*TABLES, *BENCHMARK_TABLES)}
     scored = None
     with open_lineage("cohort", told(config), [archive], [*tables_of.values()]) as events:
         account = Account(events)
@@ -124,7 +126,7 @@ def cohort(
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
                 tables = assemble(place, plan, results, limits=settings.limits, region_limits=settings.region_limits)
             if config.benchmark is not None:
-                read, written = (("nodules", "features"), ("predictions", "scores"))
+                read, written = (("nodules", "features"), BENCHMARK_TABLES)
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
                     design = evaluation(config.benchmark, spec)
                     require_images_apart(outside, place, spec.name)
@@ -143,10 +145,12 @@ def cohort(
         write_record(place, config, plan, settings.names(), results, account, files, **about_outside(outside))
         shown, curation_page = write_curation_page(place, curated, plan, config.quality.settings(), title_of(config))
         say(f"curation: {shown}")
-        made_from = [frames, *tables.refs.values(), *([scored.ref] if scored else [])]
+        made_from = [frames, *tables.refs.values(), *(scored.refs if scored else ())]
         with account.stage("report", [*tables_of.values()]):
             page = report(str(place), config.report.beside, config.report.planted_radius_mm, made_from)
-        close(place, entry, results, [*made_from, curation_page, page])
+        close(
+            place, entry, results, [*made_from, curation_page, page], whole=scored is None or bool(scored.explanation)
+        )
     return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
 
 
@@ -177,11 +181,12 @@ def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, ti
 
 
 def without_benchmark(place: Place) -> None:
-    """Remove the scores of an earlier recipe that had a benchmark."""
+    """Remove scores and explanation of an earlier recipe that had a benchmark."""
+    forget_explanation(place)
     for ref in ledger.refs(place, ledger.COHORT):
         if ref.startswith(f"{ledger.COHORT}/scores-"):
             ledger.forget(place, ref)
-    for name in ("scores", "predictions"):
+    for name in BENCHMARK_TABLES:
         place.remove(f"tables/{name}.parquet")
 
 
@@ -234,11 +239,13 @@ def write_record(
     )
 
 
-def close(place: Place, entry: ledger.Record, results: list[ScanResult], made_from: list[str]) -> None:
-    """Write the run's own record, unless something may go better next time."""
+def close(
+    place: Place, entry: ledger.Record, results: list[ScanResult], made_from: list[str], *, whole: bool = True
+) -> None:
+    """Write the run's own record, unless something may go better next time or the run is not whole."""
     passing = [r for r in results if r.exclusion is not None and not r.made and not r.reused]
     for ref in ledger.refs(place, ledger.COHORT):
         if ref.startswith(f"{ledger.COHORT}/run-"):
             ledger.forget(place, ref)
-    if not passing:
+    if whole and not passing:
         ledger.record(place, replace(entry, made_from=tuple(made_from)), ["run.json"])

@@ -18,6 +18,7 @@ from lungpipe.assemble import TABLES, assemble
 from lungpipe.lineage.openlineage import Data, open_lineage, table_data
 from lungpipe.scan.outlines import outline_names, volumes_of
 from lungpipe.store.place import Place
+from lungpipe.store.schemas import BENCHMARK_TABLES
 from tasks.cluster import dask_cluster
 from tasks.learn import benchmark
 from tasks.progress import say
@@ -47,7 +48,7 @@ def shape_cohort(
     place = Place.at(workspace)
     workers_of = (dask or config.run.dask, workers or config.run.workers, config.run.memory_per_worker)
     outlines = Data(f"{spec.name}/outlines")
-    tables_of = {name: table_data(spec.name, name) for name in (*TABLES, "predictions", "scores")}
+    tables_of = {name: table_data(spec.name, name) for name in (*TABLES, *BENCHMARK_TABLES)}
     scored = None
     with open_lineage("cohort", told(config), [outlines], [*tables_of.values()]) as events:
         account = Account(events)
@@ -63,7 +64,7 @@ def shape_cohort(
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
                 tables = assemble(place, plan, results, limits=limits, subsets=subsets)
             if config.benchmark is not None:
-                read, written = (("nodules", "features"), ("predictions", "scores"))
+                read, written = (("nodules", "features"), BENCHMARK_TABLES)
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
                     whole = evaluation(config.benchmark, spec)
                     others = tuple(replace(whole, dataset=name) for name in subsets)
@@ -92,8 +93,9 @@ def shape_cohort(
             subsets=about,
             **about_outside(outside),
         )
-        made_from = [*tables.refs.values(), *([scored.ref] if scored else [])]
+        made_from = [*tables.refs.values(), *(scored.refs if scored else ())]
         with account.stage("report", [*tables_of.values()]):
             page = report(str(place), config.report.beside, None, made_from)
-        close(place, run_entry(config, spec, shape_refs(plan), plan), results, [*made_from, page])
+        entry = run_entry(config, spec, shape_refs(plan), plan)
+        close(place, entry, results, [*made_from, page], whole=scored is None or bool(scored.explanation))
     return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))

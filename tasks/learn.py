@@ -1,7 +1,8 @@
-"""Stage 3: evaluate every configuration over Dask, one future a segmenter, region and classifier."""
+"""Stage 3: evaluate every configuration over Dask, one future a segmenter, region and classifier; then explain the choice."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -12,16 +13,18 @@ from lungpipe.learn.baselines import baseline_keys, is_baseline
 from lungpipe.learn.clinical import rating_columns
 from lungpipe.learn.cohort import ConfigurationKey
 from lungpipe.learn.evaluation import Configuration, Evaluation, evaluate_recorded
+from lungpipe.learn.explanation import KIND, explain_task, forget_explanation, write_explanation
 from lungpipe.learn.external import External, evaluate_external
 from lungpipe.learn.scores import write_scores
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
 from tasks.each import Failure, each
-from tasks.progress import progress
+from tasks.progress import progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from lungpipe.learn.explanation import FoldTask
     from lungpipe.learn.scores import Scored
 
 
@@ -46,7 +49,10 @@ def benchmark(
     others: tuple[Evaluation, ...] = (),
     external: tuple[External, ...] = (),
 ) -> Scored:
-    """Evaluate every configuration and write ``predictions.parquet`` and ``scores.parquet``.
+    """Evaluate every configuration and write the tables of the benchmark.
+
+    They are ``predictions.parquet`` and ``scores.parquet``; ``importance.parquet`` and ``neighbours.parquet`` explain the choice,
+    and where they cannot be made the scores stand without them.
 
     Parameters
     ----------
@@ -67,10 +73,47 @@ def benchmark(
         If a configuration could not be evaluated at all.
     """
     place = Place.at(workspace)
-    results = {one: _evaluated(address, place, evaluate_one, one, str(place)) for one in (evaluation, *others)}
+    runs = {one: _evaluated(address, place, evaluate_one, one, str(place)) for one in (evaluation, *others)}
     tested = _evaluated(address, place, apply_one, evaluation, str(place), external) if external else {}
-    first = results.pop(evaluation)
-    return write_scores(place, evaluation, first, tables, results, external, tested)
+    others_found = {one: found for one, found in runs.items() if one != evaluation}
+    scored = write_scores(place, evaluation, runs[evaluation], tables, others_found, external, tested)
+    return _with_explanation(address, place, runs, scored)
+
+
+def explain_one(task: FoldTask) -> Any:
+    """Explain one fold in a worker; what cannot be explained is told in its own words."""
+    try:
+        return explain_task(task)
+    except LungpipeError as error:
+        return Failure("not_explained", str(error))
+
+
+def _with_explanation(
+    address: str, place: Place, runs: Mapping[Evaluation, Mapping[ConfigurationKey, Configuration]], scored: Scored
+) -> Scored:
+    def over_workers(_: Callable[[Any], Any], tasks: Sequence[FoldTask]) -> Iterator[tuple[int, Any]]:
+        with progress("explanations", len(tasks)) as advance:
+            for position, outcome in each(address, explain_one, tasks):
+                if isinstance(outcome, Failure):
+                    raise LungpipeError(outcome.message)
+                advance(1, "")
+                yield position, outcome
+
+    try:
+        found = write_explanation(place, scored.ref, runs, over_workers)
+    except Exception as error:  # noqa: BLE001  whatever it is, the scores are not lost by it
+        forget_explanation(place)
+        words = (
+            str(error)
+            if isinstance(error, LungpipeError)
+            else f"{type(error).__name__}; this is a bug: please report it"
+        )
+        say(f"benchmark: scores stand, but the choice could not be explained: {words}")
+        return scored
+    scored = replace(scored, explanation=found.ref)
+    if found.reused:
+        return replace(scored, reused={**scored.reused, KIND: 1})
+    return replace(scored, made={**scored.made, KIND: 1})
 
 
 def _evaluated(

@@ -41,6 +41,8 @@ def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | N
         scores=scores,
         predictions=predictions,
         features=_of_segmenter(place, segmenter),
+        importance=_optional(place, "importance"),
+        neighbours=_optional(place, "neighbours"),
     )
     return write_page(place, "report", "report/index.html", report_html(page), made_from)[1]
 

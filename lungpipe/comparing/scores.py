@@ -137,7 +137,8 @@ def _row(
         return row | {"why_no_test": "no nodule of both was predicted"}
     if labels.min() == labels.max():
         return row | {"why_no_test": "the nodules of both are of one class"}
-    found = compare_aucs(labels, _scores(p_b, used), _scores(p_a, used), patients)
+    n_models = max(int(side[key]["fold"].nunique()) for side in predicted)
+    found = compare_aucs(labels, _scores(p_b, used), _scores(p_a, used), patients, n_models=n_models)
     why = "" if np.isfinite(found.p) else "the difference has no variance that could be estimated"
     row |= {"shared_auc_a": found.second, "shared_auc_b": found.first, "difference": found.difference}
     return row | {"low": found.low, "high": found.high, "p": found.p, "why_no_test": why}

@@ -87,18 +87,9 @@ def evaluate_configuration(
         If the shapes differ or the labels are unusable.
     """
     y, patients = check_labels(labels, groups)
-    table = np.array(features, dtype=float)
-    if table.ndim != 2 or len(table) != len(y):
-        raise DatasetError(f"Features must have a row for each of the {len(y)} labels; their shape is {table.shape}.")
+    table, present = _laid_out(features, patients, preparation, batch)
     if not folds:
         raise DatasetError("No folds were given.")
-    table[~(np.abs(table) <= LARGEST)] = np.nan
-    table[np.abs(table) < SMALLEST] = 0.0
-    present = ~np.isnan(table).all(axis=1)
-    if preparation.harmonise:
-        table = np.column_stack([_batches(batch, len(y)), table])
-    if preparation.copies is not None:
-        table = np.column_stack([pd.factorize(patients)[0], table])
     p = np.full((max(fold.repeat for fold in folds) + 1, len(y)), np.nan)
     tuned: list[FoldRecord] = []
     with threadpool_limits(limits=1):  # tables this small: threads only spin, and sums would depend on their number
@@ -113,7 +104,7 @@ def evaluate_configuration(
             splits = _splits(y, patients, fold, present, inner_folds, state)
             best, inner_auc = _tune(pipeline, preparation.grid(classifier), table, y, splits)
             tuned.append(FoldRecord(inner_auc, best, trained=True))
-            model = clone(pipeline).set_params(**best).fit(table[train], y[train])
+            model = _fitted(pipeline, best, table[train], y[train])
             if len(test):
                 p[fold.repeat, test] = model.predict_proba(table[test])[:, 1]
     return ConfigurationResult(
@@ -122,6 +113,67 @@ def evaluate_configuration(
         hyper_parameters=tuple(record.hyper_parameters for record in tuned),
         trained=np.array([record.trained for record in tuned]),
     )
+
+
+def refit(
+    features: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike,
+    classifier: Classifier,
+    fold: Fold,
+    seed: int,
+    hyper_parameters: Parameters,
+    preparation: Preparation = AS_IS,
+    batch: ArrayLike | None = None,
+) -> Refitted:
+    """Fit the pipeline of one outer fold as :func:`evaluate_configuration` did, without tuning it again.
+
+    Parameters
+    ----------
+    features, labels, groups, classifier, seed, preparation, batch
+        As in :func:`evaluate_configuration`.
+    fold : Fold
+        One that was trained.
+    hyper_parameters : dict
+        Those that the evaluation recorded for the fold.
+
+    Raises
+    ------
+    DatasetError
+        If the shapes differ, the labels are unusable, or the training rows allow no model.
+    """
+    y, patients = check_labels(labels, groups)
+    table, present = _laid_out(features, patients, preparation, batch)
+    train, test = fold.train[present[fold.train]], fold.test[present[fold.test]]
+    if not _trainable(table[train, preparation.n_lead :], y[train]):
+        raise DatasetError(
+            f"Fold {fold.number} of repeat {fold.repeat} was not trained, so no model can be fitted again."
+        )
+    pipeline = preparation.pipeline(classifier, _state(seed, fold))
+    with threadpool_limits(limits=1):
+        return Refitted(_fitted(pipeline, hyper_parameters, table[train], y[train]), table, train, test)
+
+
+def _laid_out(
+    features: ArrayLike, patients: NDArray[Any], preparation: Preparation, batch: ArrayLike | None
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Table that a pipeline takes, what cannot be used missing and patient and batch first, and which rows have any value."""
+    n = len(patients)
+    table = np.array(features, dtype=float)
+    if table.ndim != 2 or len(table) != n:
+        raise DatasetError(f"Features must have a row for each of the {n} labels; their shape is {table.shape}.")
+    table[~(np.abs(table) <= LARGEST)] = np.nan
+    table[np.abs(table) < SMALLEST] = 0.0
+    present = ~np.isnan(table).all(axis=1)
+    if preparation.harmonise:
+        table = np.column_stack([_batches(batch, n), table])
+    if preparation.copies is not None:
+        table = np.column_stack([pd.factorize(patients)[0], table])
+    return table, present
+
+
+def _fitted(pipeline: Pipeline, hyper_parameters: Parameters, train: Floats, y: NDArray[np.int64]) -> Pipeline:
+    return clone(pipeline).set_params(**hyper_parameters).fit(train, y)
 
 
 def _batches(batch: ArrayLike | None, n: int) -> NDArray[np.int64]:
@@ -263,3 +315,23 @@ class ConfigurationResult:
     inner_auc: Floats
     hyper_parameters: tuple[Parameters, ...]
     trained: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refitted:
+    """A model of one outer fold.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Fitted to the training rows.
+    table : NDArray of float, shape (n, n_lead + p)
+        What it takes; patient and batch come first where a step asks for them.
+    train, test : NDArray of int
+        Rows of the table, without those that the configuration lacks.
+    """
+
+    pipeline: Pipeline
+    table: Floats
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]

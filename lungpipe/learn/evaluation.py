@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -85,6 +85,13 @@ class Evaluation:
         )
 
 
+class Inputs(NamedTuple):
+    """The rows of one configuration, with patients and folds, and what is learned from."""
+
+    cohort: Cohort
+    what: Asked
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Configuration:
     """A result, the reference of its record, and whether it stood already."""
@@ -100,8 +107,8 @@ def evaluate_recorded(place: Place, key: ConfigurationKey, evaluation: Evaluatio
     The record's name depends on the features of this segmenter and region alone, on labels, patients and folds, and on the
     classifier: not on the other configurations.
     """
-    cohort = _dealt(place, place.digest("tables/nodules.parquet"), evaluation)
-    return evaluate_asked(place, key, evaluation, cohort, asked([(place, cohort)], key, evaluation))
+    cohort, what = inputs_of(place, key, evaluation)
+    return evaluate_asked(place, key, evaluation, cohort, what)
 
 
 def evaluate_asked(
@@ -159,6 +166,17 @@ def _dealt(place: Place, sha256: str, evaluation: Evaluation) -> Cohort:
     """Folds over nodules with this content, dealt once by a worker that evaluates many configurations."""
     del sha256
     return evaluation.cohort(nodules_of(place))
+
+
+def inputs_of(place: Place, key: ConfigurationKey, evaluation: Evaluation) -> Inputs:
+    """Read what one configuration or baseline is evaluated with, and deal the folds."""
+    cohort = _dealt(place, place.digest("tables/nodules.parquet"), evaluation)
+    return Inputs(cohort, asked([(place, cohort)], key, evaluation))
+
+
+def recorded_result(place: Place, ref: str) -> ConfigurationResult:
+    """Read the result of a configuration by the reference of its record."""
+    return _unpack(place.read(f"parts/{ref.split('/')[1]}/result.json"))
 
 
 def _subject(key: ConfigurationKey) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from lungpipe.learn.asked import asked
 from lungpipe.learn.cohort import Cohort, outside_cohort
 from lungpipe.learn.evaluation import Configuration, evaluate_asked
 from lungpipe.learn.folds import Fold
+from lungpipe.learn.table_cache import nodules_of
 from lungpipe.store.place import Place
-from lungpipe.store.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class External:
         DatasetError
             If there is no table of nodules, or its labelled nodules are of one class.
         """
-        nodules = read_table(Place.at(self.workspace), "tables/nodules.parquet")
+        nodules = nodules_of(Place.at(self.workspace))
         try:
             return outside_cohort(nodules, dataset=self.dataset, label=evaluation.label, group=evaluation.group)
         except DatasetError as error:
@@ -221,7 +221,7 @@ def evaluate_external(
     DatasetError
         If a table is missing or lacks a column.
     """
-    own = evaluation.cohort(read_table(place, "tables/nodules.parquet"))
+    own = evaluation.cohort(nodules_of(place))
     cohorts = [other.cohort(evaluation) for other in others]
     sides = [(place, own), *((Place.at(o.workspace), c) for o, c in zip(others, cohorts, strict=True))]
     subject = {"tested_on": [other.name for other in others]}

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from lungpipe.learn.bootstrap import Floats, Ints, patient_weights
 from lungpipe.learn.rows import need_both_classes, need_probabilities, usable_rows
+from lungpipe.learn.shared_training import variance_factor
 from lungpipe.learn.weighted import CLIP, weighted_figures
 
 if TYPE_CHECKING:
@@ -98,10 +99,13 @@ def figure_table(
     level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
+    n_models: int = 1,
 ) -> pd.DataFrame:
     """Give the usual figures with percentile intervals over patients.
 
-    A threshold that is part of a figure is chosen anew in each draw.
+    A threshold that is part of a figure is chosen anew in each draw. Draws take the scores as given; those of cross-validation
+    come from models that share their training rows, so the limits then are further from the figure by the root of
+    `lungpipe.learn.shared_training.variance_factor`, but not beyond what the figure can be.
 
     Parameters
     ----------
@@ -115,6 +119,8 @@ def figure_table(
         Confidence level.
     draws, seed : int
         As in `bootstrap_interval`.
+    n_models : int
+        Folds of one repeat whose models gave the scores, as in `auc_interval`.
 
     Returns
     -------
@@ -131,11 +137,13 @@ def figure_table(
     need_probabilities(table)
     cohort = weighted_figures(y, table, np.ones((1, len(y)), dtype=np.int64))
     parcels = [weighted_figures(y, table, weights) for weights in patient_weights(y, patients, draws, seed)]
+    stretch = float(np.sqrt(variance_factor(n_models)))
     rows = []
-    for name, value in cohort.items():
+    for name, (value, *_) in cohort.items():
         drawn = np.concatenate([parcel[name] for parcel in parcels])
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        rows.append({"figure": name, "value": float(value[0]), "low": float(low), "high": float(high)})
+        limits = value + stretch * (np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) - value)
+        low, high = np.clip(limits, 0.0, np.inf if name == "log_loss" else 1.0)
+        rows.append({"figure": name, "value": float(value), "low": float(low), "high": float(high)})
     return pd.DataFrame(rows)
 
 

@@ -31,11 +31,20 @@ OUTPUTS = ("tables/predictions.parquet", "tables/scores.parquet")
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Reference of the scores' record, and how many artefacts were made and found standing, by kind."""
+    """Reference of the scores' record, how many artefacts were made and found standing, by kind, and the explanation's record.
+
+    The last is empty where nothing could be explained.
+    """
 
     ref: str
     made: Mapping[str, int]
     reused: Mapping[str, int]
+    explanation: str = ""
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """References of all that there is."""
+        return tuple(ref for ref in (self.ref, self.explanation) if ref)
 
 
 def write_scores(

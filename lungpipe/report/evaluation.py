@@ -12,6 +12,7 @@ from lungpipe.learn.calibration import calibration_curve, expected_calibration_e
 from lungpipe.learn.cohort import IDENTITY, feature_columns
 from lungpipe.learn.decision import decision_curve
 from lungpipe.learn.figures import figure_table
+from lungpipe.learn.intervals import auc_interval
 from lungpipe.learn.power import cohort_power
 from lungpipe.learn.subgroups import SMALLEST, subgroup_table
 from lungpipe.report.evaluation_figures import calibration_picture, decision_picture, forest_picture
@@ -145,8 +146,11 @@ def baselines(scores: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _figures(chosen: Chosen) -> list[tuple[str, float, float, float]]:
-    table = figure_table(chosen.labels, chosen.p, chosen.patients, draws=DRAWS).set_index("figure")
+    y, p, patients = chosen.labels, chosen.p, chosen.patients
+    table = figure_table(y, p, patients, draws=DRAWS, n_models=chosen.n_models).set_index("figure")
     found = table[["value", "low", "high"]].astype(float).T.to_dict("list")
+    headline = auc_interval(y, p, patients, n_models=chosen.n_models)
+    found["auc"] = [headline.auc, headline.low, headline.high]  # one AUC has one interval on the whole page
     return [(name, *found[key]) for key, name in FIGURES.items() if key in found]
 
 

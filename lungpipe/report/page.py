@@ -14,6 +14,7 @@ from lungpipe.report import summary
 from lungpipe.report.checklist import checklist_content
 from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
 from lungpipe.report.evaluation import evaluation_content
+from lungpipe.report.explanation import explanation_content
 from lungpipe.report.figures import SETS, auc_against_radius, auc_limits, of_one_set, plain, roc_curves
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.lineage import lineage_section
@@ -62,6 +63,13 @@ def _content(report: Report) -> dict[str, Any]:
             report.nodules,
             report.series,
             report.features,
+            simulated=report.intensities == SIMULATED,
+        ),
+        "explanation": explanation_content(
+            report.importance,
+            report.neighbours,
+            scores,
+            report.predictions,
             simulated=report.intensities == SIMULATED,
         ),
         "sheet": _sheet(report),
@@ -230,6 +238,8 @@ class Report:
         Why there are no scores, if the caller knows.
     features : DataFrame or None
         Rows of the one segmenter whose HU are drawn against distance.
+    importance, neighbours : DataFrame or None
+        What explains the benchmark's choice; None where it could not be explained.
     """
 
     title: str
@@ -245,3 +255,5 @@ class Report:
     planted_radius_mm: float | None = None
     no_benchmark: str = ""
     features: pd.DataFrame | None = None
+    importance: pd.DataFrame | None = None
+    neighbours: pd.DataFrame | None = None

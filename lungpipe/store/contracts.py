@@ -179,7 +179,9 @@ def _faults(schema: Schema, frame: pd.DataFrame, errors: list[SchemaError]) -> I
                 yield _wrong_type(schema, frame, column)
             case "SERIES_CONTAINS_NULLS":
                 yield f"column {column!r} has {_rows(frame[column].isna())} without a value, and none may be missing"
-            case "DATAFRAME_CHECK" if column in schema.columns:
+            case "DATAFRAME_CHECK" if not hasattr(
+                error.schema, "columns"
+            ):  # of a column, which may be called as its table
                 yield _broken_cells(frame[column], error)
             case "DATAFRAME_CHECK":
                 yield from _broken_rows(schema, frame, error.check.error)

@@ -333,6 +333,64 @@ SCORES = Schema(
     optional=True,
 )  # fmt: skip
 
+_EXPLAINED = (
+    _SEGMENTER,
+    Column("region", "str", "", "Region of the configuration that is explained", "shell", OneOf(REGIONS)),
+    Column("radius_mm", "float64", "mm", "How far the region reaches", 8.0, _NOT_NEGATIVE),
+    Column("classifier", "str", "", "Classifier by its plug-in name", "logistic", _NAME),
+    Column("feature_set", "str", "", "Set of features by its name in the recipe", "all", _NAME),
+)  # fmt: skip
+
+
+def _drop(name: str, meaning: str, example: float) -> Column:
+    return Column(name, "float64", "1", meaning, example, nullable=True)
+
+
+def _around(low: str, middle: str, high: str) -> Relation:
+    return Relation(
+        f"{low} <= {middle} <= {high}",
+        lambda t: t[[low, middle, high]].isna().any(axis=1) | ((t[low] <= t[middle]) & (t[middle] <= t[high])),
+    )
+
+
+IMPORTANCE = Schema(
+    "A feature, and how much the configuration that most outer folds chose owes to it and to those that go with it",
+    (
+        _DATASET,
+        _INTENSITIES,
+        *_EXPLAINED,
+        Column("feature", "str", "", "Feature, a column of features.parquet", "original_glcm_Contrast"),
+        Column("cluster", "int64", "1", "Features that go together (Spearman) have one number, from 1", 3, Between(1)),
+        Column("cluster_centre", "str", "", "Feature that stands for the cluster: the one nearest to the others", "original_glcm_Contrast"),
+        Column("used", "float64", "1", "Part of the outer folds whose classifier takes the feature", 1.0, _FRACTION),
+        _drop("importance", "Drop in AUC on test folds when the feature is shuffled; missing outside the clusters that matter most", 0.02),
+        _drop("low", "Lower 95 % limit over folds; missing with one fold", -0.01),
+        _drop("high", "Upper 95 % limit over folds; missing with one fold", 0.05),
+        _drop("cluster_importance", "Drop in AUC when all features of the cluster are shuffled together", 0.1),
+        _drop("cluster_low", "Lower 95 % limit over folds; missing with one fold", 0.02),
+        _drop("cluster_high", "Upper 95 % limit over folds; missing with one fold", 0.18),
+        Column("mean_abs_shap", "float64", "1", "Mean size of its contribution to the log odds; missing for classifiers without exact ones", 0.3, _NOT_NEGATIVE, nullable=True),
+        Column("cluster_mean_abs_shap", "float64", "1", "Mean size of the cluster's contributions together; missing likewise", 0.4, _NOT_NEGATIVE, nullable=True),
+    ),
+    ("dataset", "feature"),
+    (_around("low", "importance", "high"), _around("cluster_low", "cluster_importance", "cluster_high")),
+    optional=True,
+)  # fmt: skip
+
+NEIGHBOURS = Schema(
+    "A nodule that tested the configuration that most outer folds chose, how far it is from the training nodules, and the nearest",
+    (
+        *_of("nodule"),
+        _NODULE_ID,
+        *_EXPLAINED,
+        Column("ood", "float64", "1", "Mean distance to the nearest training nodules of other patients, standard deviations a feature; missing where the features have gaps", 0.9, _NOT_NEGATIVE, nullable=True),
+        Column("ood_percentile", "float64", "1", "Per cent of the training nodules that are nearer to the others than that", 62.5, Between(0, 100), nullable=True),
+        Column("neighbours", "str", "", "Those training nodules, the nearest first: JSON list of nodule_id, malignant, distance", '[{"nodule_id": "N-AAAAAAAAAAA3", "malignant": 1, "distance": 0.7}]'),
+    ),
+    ("dataset", "patient_id", "series_uid", "nodule_id"),
+    optional=True,
+)  # fmt: skip
+
 #: Every table of a workspace by the stem of its file, ``tables/<name>.parquet`` or ``parts/<artefact>/<name>.parquet``.
 SCHEMAS: Mapping[str, Schema] = {
     "series": SERIES,
@@ -342,4 +400,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "features": FEATURES,
     "predictions": PREDICTIONS,
     "scores": SCORES,
+    "importance": IMPORTANCE,
+    "neighbours": NEIGHBOURS,
 }
+#: Tables that come with the ``[benchmark]`` section of a recipe.
+BENCHMARK_TABLES = tuple(name for name, schema in SCHEMAS.items() if schema.optional)

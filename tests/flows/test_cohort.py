@@ -85,6 +85,18 @@ def test_benchmark_covers_every_configuration(run):
     assert (predictions.groupby(["segmenter", "region", "radius_mm", "classifier"], dropna=False).size() == 8).all()
 
 
+def test_the_choice_is_explained(run):
+    """Every feature has a row, every nodule its neighbours, and the page has the section; the record counts it once."""
+    _, workspace, _ = run
+    importance, neighbours = table(workspace, "importance"), table(workspace, "neighbours")
+    assert len(importance) == 107
+    assert importance["cluster_importance"].notna().all()
+    assert set(neighbours["nodule_id"]) == set(table(workspace, "nodules")["nodule_id"])
+    assert json.loads((workspace / "run.json").read_text())["artefacts"]["explanation"] == {"made": 1, "reused": 0}
+    page = (workspace / "report" / "index.html").read_text()
+    assert "none of it says what causes malignancy" in page
+
+
 def test_no_identity_leaves_ingestion(run, broken_cohort):
     """Patient ids, names and UIDs are in no file of the workspace."""
     _, workspace, _ = run
@@ -119,10 +131,11 @@ def test_run_record_says_what_made_it(run):
 
 
 def test_one_worker_and_two_give_identical_features(run, same_key, broken_cohort, tmp_path):
-    """The feature table does not depend on the number of workers, bit for bit."""
+    """Neither features nor the explanation depend on the number of workers, bit for bit."""
     _, workspace, _ = run
     cohort(str(broken_cohort.recipe), str(tmp_path), workers=1)
-    pd.testing.assert_frame_equal(table(workspace, "features"), table(tmp_path, "features"), check_exact=True)
+    for name in ("features", "importance", "neighbours"):
+        pd.testing.assert_frame_equal(table(workspace, name), table(tmp_path, name), check_exact=True)
 
 
 def test_a_lineage_server_is_told_of_the_stages(run, same_key, broken_cohort, tmp_path, monkeypatch):
@@ -148,7 +161,8 @@ def test_scores_do_not_depend_on_the_pseudonym_key(run, broken_cohort, tmp_path)
     _, workspace, _ = run
     cohort(str(broken_cohort.recipe), str(tmp_path), workers=2)
     assert set(table(workspace, "nodules")["nodule_id"]).isdisjoint(table(tmp_path, "nodules")["nodule_id"])
-    pd.testing.assert_frame_equal(table(workspace, "scores"), table(tmp_path, "scores"), check_exact=True)
+    for name in ("scores", "importance"):
+        pd.testing.assert_frame_equal(table(workspace, name), table(tmp_path, name), check_exact=True)
 
 
 def test_rerun_reuses_and_repairs(run, same_key, broken_cohort, tmp_path):

@@ -18,11 +18,11 @@ from lungpipe.lineage.about import Source, about_run, licence_address
 from lungpipe.lineage.crate import PROFILE, write_crate
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
+from lungpipe.store.schemas import BENCHMARK_TABLES
 
 rocrate = pytest.importorskip("rocrate.rocrate", reason="pip install 'lungpipe[provenance]'")
 TABLES = [
-    f"tables/{name}.parquet"
-    for name in ("series", "exclusions", "nodules", "agreement", "features", "predictions", "scores")
+    f"tables/{name}.parquet" for name in ("series", "exclusions", "nodules", "agreement", "features", *BENCHMARK_TABLES)
 ]
 
 

@@ -14,6 +14,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.lineage.about import about_run
 from lungpipe.lineage.croissant import describe_tables, meaning_of
 from lungpipe.store.place import Place
+from lungpipe.store.schemas import BENCHMARK_TABLES
 from lungpipe.store.tables import SCHEMAS, read_table
 
 mlc = pytest.importorskip("mlcroissant", reason="pip install 'lungpipe[provenance]'")
@@ -62,7 +63,7 @@ def test_a_description_that_names_a_missing_file_is_refused(described):
         mlc.Dataset(broken)
 
 
-@pytest.mark.parametrize("table", ["series", "nodules", "features", "predictions", "scores"])
+@pytest.mark.parametrize("table", ["series", "nodules", "features", *BENCHMARK_TABLES])
 def test_records_read_through_it_are_those_of_the_table(beside, place, table):
     frame = read_table(place, f"tables/{table}.parquet")
     found = list(mlc.Dataset(beside).records(table))

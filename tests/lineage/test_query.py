@@ -13,6 +13,7 @@ from flows.export_commands import query as command
 from lungpipe.errors import DatasetError
 from lungpipe.lineage.query import Answer, query
 from lungpipe.store.place import Place
+from lungpipe.store.schemas import BENCHMARK_TABLES
 from lungpipe.store.tables import read_table
 
 pytest.importorskip("duckdb", reason="pip install 'lungpipe[provenance]'")
@@ -45,7 +46,7 @@ def test_auc_is_compared_between_workspaces(places):
 
 
 def test_every_table_has_the_rows_of_all_workspaces(places):
-    for name in ("series", "exclusions", "nodules", "features", "predictions", "scores"):
+    for name in ("series", "exclusions", "nodules", "features", *BENCHMARK_TABLES):
         expected = {}
         for place in places:
             if place.exists(f"tables/{name}.parquet") and (n := len(read_table(place, f"tables/{name}.parquet"))):

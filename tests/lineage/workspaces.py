@@ -67,7 +67,7 @@ def make_workspace(
         refs[name] = ledger.record(place, entry, [path]).ref
     made_from = list(refs.values())
     if benchmark:
-        made_from.append(_scores(place, dataset, intensities, auc, patients, [refs["nodules"], refs["features"]]))
+        made_from += _scores(place, dataset, intensities, auc, patients, [refs["nodules"], refs["features"]])
     recipe = {
         "cohort": {"dataset": dataset, "dicom": "(path not recorded; see inputs)"},
         "segment": {"methods": SEGMENTERS},
@@ -175,4 +175,18 @@ def _scores(place, dataset, intensities, auc, patients, made_from):
         made_from=[*made_from, configuration.ref],
         settings=settings,
     )
-    return ledger.record(place, scores, outputs).ref
+    ref = ledger.record(place, scores, outputs).ref
+    return [ref, _explanation(place, kind, predictions, ref)]
+
+
+def _explanation(place, kind, predictions, scores):
+    outputs = ["tables/importance.parquet", "tables/neighbours.parquet"]
+    who = [{name: row[name] for name in ("patient_id", "series_uid", "nodule_id")} for row in predictions]
+    rows = {
+        "importance": [{**SCHEMAS["importance"].example, **kind, "feature": name} for name in FEATURES],
+        "neighbours": [{**SCHEMAS["neighbours"].example, **kind, **one, "neighbours": "[]"} for one in who],
+    }
+    for path, (name, table) in zip(outputs, rows.items(), strict=True):
+        write_table(make_table(name, table), place, path)
+    entry = ledger.named(ledger.COHORT, "explanation", subject={"dataset": kind["dataset"]}, made_from=[scores])
+    return ledger.record(place, entry, outputs).ref

@@ -20,6 +20,8 @@ def table(name, count=1, /, **values):
             row["nodule_id"] = f"N-AAAAAAAAAAA{'234567'[number]}"
         elif "series_uid" in row:
             row["series_uid"] = f"S-AAAAAAAAAAA{'234567'[number]}"
+        elif "feature" in row:
+            row["feature"] = f"feature_{number}"
         elif "classifier" in row:
             row["classifier"] = f"logistic{number}"
     return make_table(name, rows).assign(**values)

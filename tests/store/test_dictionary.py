@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from flows.dictionary_command import dictionary
 from lungpipe.radiomics.ibsi_codes import original_features
 from lungpipe.store.dictionary import as_dict, as_markdown
-from lungpipe.store.schemas import SCHEMAS
+from lungpipe.store.schemas import BENCHMARK_TABLES, SCHEMAS
 
 DOCS = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
 
@@ -49,7 +49,7 @@ def test_every_column_has_its_line():
         assert [row[1] for row in rows] == [str(kind) for kind in table(name).dtypes]
         assert all(row[3] and row[4] for row in rows)
         assert f"`tables/{name}.parquet`" in found[name]
-        assert ("`[benchmark]`" in found[name]) == (name in ("predictions", "scores"))
+        assert ("`[benchmark]`" in found[name]) == (name in BENCHMARK_TABLES)
 
 
 def test_numbers_have_a_unit_and_names_keep_theirs():
