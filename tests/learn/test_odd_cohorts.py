@@ -214,11 +214,19 @@ def nodules(labels, patients):
 REFUSED = {
     "two nodules": ([0, 1], ["a", "b"], "1 patients have a benign nodule, fewer than the 5 folds.*add benign cases"),
     "two nodules of one patient": ([0, 1], ["a", "a"], "Lower benchmark.outer_folds to at most 1"),
-    "malignant in two patients": ([0] * 9 + [1] * 6, list("abcdefghijjjkk") + ["k"], "2 patients have a malignant.*at most 2"),
+    "malignant in two patients": (
+        [0] * 9 + [1] * 6,
+        [*"abcdefghi", *"jjjkkk"],
+        "2 patients have a malignant.*at most 2",
+    ),
     "malignant in one patient": ([0] * 9 + [1] * 6, [*"abcdefghi", *"zzzzzz"], "1 patients have a malignant"),
     "no label": ([None] * 8, list("abcdefgh"), "No nodule has a label.*Fill the label column"),
     "one class": ([1] * 8, list("abcdefgh"), "All 8 nodules are malignant.*Add cases of the other class"),
-    "a label of another kind": ([0, 1, 2] * 4, [f"p{k}" for k in range(12)], "must be 0 .benign. or 1 .malignant.; found 2"),
+    "a label of another kind": (
+        [0, 1, 2] * 4,
+        [f"p{k}" for k in range(12)],
+        "must be 0 .benign. or 1 .malignant.; found 2",
+    ),
 }
 
 
