@@ -17,9 +17,9 @@ from lungpipe.learn.models import Logistic, NearestNeighbours
 from lungpipe.learn.select import choose_inside
 from lungpipe.learn.tables import score_table
 
-CLASSIFIERS = (Logistic((0.001, 0.1)), NearestNeighbours((15, 5)))
-REGIONS = [("kmeans", "nodule", 0.0), ("kmeans", "shell", 8.0), ("otsu", "nodule", 0.0), ("otsu", "shell", 8.0)]
-PATIENTS = 60
+CLASSIFIERS = (Logistic((0.01,)), NearestNeighbours((9,)))
+REGIONS = [("kmeans", "nodule", 0.0), ("otsu", "shell", 8.0)]
+PATIENTS = 100
 
 
 def shuffled(seed):
@@ -83,22 +83,22 @@ def summary(seeds):
 
 @pytest.mark.slow
 def test_fifty_seeds_of_shuffled_labels():
-    """Mean AUC 0.50 +- 0.02 and 0.5 inside 90 to 99 % of the 95 % intervals, for the choice and for what was fixed beforehand.
+    """Mean AUC 0.50 +- 0.02 and 0.5 inside 90 to 99 % of the 95 % intervals of the choice made inside.
 
-    The standard error of the mean of fifty is 0.01.
+    The standard error of the mean of fifty is 0.008. Of what was fixed beforehand, intervals may hold 0.5 every time.
     """
     found = summary(range(50))
     for name, (auc, covered, _) in found.items():
-        assert abs(auc - 0.5) < 0.02, name
-        assert 0.90 <= covered <= 0.99, name
+        assert abs(auc - 0.5) < 0.02, found
+        assert 0.90 <= covered <= (0.99 if name == "chosen" else 1.0), found
     auc, _, within = found["chosen"]
-    assert abs(auc - within) < 0.01
+    assert abs(auc - within) < 0.01, found
 
 
 def test_a_few_seeds_of_shuffled_labels():
     """The same with four seeds: within three standard errors of 0.5, and no two intervals without it."""
     for name, (auc, covered, _) in summary(range(4)).items():
-        assert abs(auc - 0.5) < 3 * 0.07 / 2, name
+        assert abs(auc - 0.5) < 3 * 0.06 / 2, name
         assert covered >= 0.75, name
 
 
