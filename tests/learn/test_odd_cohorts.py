@@ -216,7 +216,7 @@ REFUSED = {
     "two nodules of one patient": ([0, 1], ["a", "a"], "Lower benchmark.outer_folds to at most 1"),
     "malignant in two patients": (
         [0] * 9 + [1] * 6,
-        [*"abcdefghijjjkk", "k"],
+        [*"abcdefghi", *"jjjkkk"],
         "2 patients have a malignant.*at most 2",
     ),
     "malignant in one patient": ([0] * 9 + [1] * 6, [*"abcdefghi", *"zzzzzz"], "1 patients have a malignant"),
