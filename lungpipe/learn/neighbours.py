@@ -201,8 +201,8 @@ def _side(y: NDArray[np.int64], p: Floats, patients: NDArray[Any], draws: int, s
     if min(len(np.unique(patients[y == value])) for value in (0, 1)) < SMALLEST:
         return Side(*counts, *(np.nan,) * 6)
     auc = auc_interval(y, p, patients)
-    figures = figure_table(y, p, patients, draws=draws, seed=seed)
-    brier = figures.loc[figures["figure"] == "brier", ["value", "low", "high"]].to_numpy(dtype=np.float64)[0]
+    table = figure_table(y, p, patients, draws=draws, seed=seed)
+    brier = table.loc[table["figure"] == "brier", ["value", "low", "high"]].to_numpy(dtype=np.float64)[0]
     return Side(*counts, auc.auc, auc.low, auc.high, *brier.tolist())
 
 

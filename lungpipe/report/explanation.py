@@ -11,7 +11,7 @@ import pandas as pd
 from lungpipe.learn.cohort import IDENTITY
 from lungpipe.learn.neighbours import FAR, ErrorRelation, K, relation_to_error
 from lungpipe.learn.subgroups import SMALLEST
-from lungpipe.report.explanation_figures import importance_picture, outlying_picture
+from lungpipe.report.explanation_figures import cluster_names, importance_picture, outlying_picture
 from lungpipe.report.figures import CONFIGURATION, configuration_name
 from lungpipe.report.html import data_uri
 
@@ -100,10 +100,8 @@ def _drawn(clusters: pd.DataFrame, *, simulated: bool) -> dict[str, Any] | None:
     shown = known.iloc[:TOP_CLUSTERS]
     image = importance_picture(shown, simulated=simulated)
     clear = known[known["cluster_low"] > 0]
-    said = "; ".join(
-        f"{name}{'' if size == 1 else f' and {size - 1} more'}: {drop:.3f}"
-        for name, size, drop in shown[["cluster_centre", "size", "cluster_importance"]].iloc[:6].to_numpy()
-    )
+    top = zip(cluster_names(shown, " and {} more"), shown["cluster_importance"].tolist(), strict=True)
+    said = "; ".join(f"{name}: {drop:.3f}" for name, drop in list(top)[:6])
     return {
         "src": data_uri("image/svg+xml", image.encode()),
         "alt": f"Drop in AUC when a cluster of features is shuffled, with 95 % intervals, largest first: {said}.",

@@ -36,10 +36,7 @@ def importance_picture(clusters: pd.DataFrame, *, simulated: bool) -> str:
     str
         An ``<svg>`` element.
     """
-    names = [
-        name if size == 1 else f"{name} +{size - 1}"
-        for name, size in zip(clusters["cluster_centre"], clusters["size"], strict=True)
-    ]
+    names = cluster_names(clusters, " +{}")
     clear = (clusters["cluster_low"] > 0).to_numpy()
     drop = clusters["cluster_importance"].to_numpy(dtype=np.float64)
     with house_style():
@@ -58,6 +55,12 @@ def importance_picture(clusters: pd.DataFrame, *, simulated: bool) -> str:
         axes.set_axisbelow(True)
         _say_simulated(axes, simulated)
         return svg(figure)
+
+
+def cluster_names(clusters: pd.DataFrame, more: str) -> list[str]:
+    """Name clusters after the feature that stands for each; ``more`` says how many further members there are."""
+    pairs = zip(clusters["cluster_centre"].tolist(), clusters["size"].tolist(), strict=True)
+    return [f"{name}{more.format(size - 1) if size > 1 else ''}" for name, size in pairs]
 
 
 def outlying_picture(
@@ -95,7 +98,7 @@ def outlying_picture(
         means = [float(error[inside == k].mean()) if (inside == k).any() else np.nan for k in range(_BINS)]
         for k, mean in enumerate(means):
             axes.hlines(
-                mean, edges[k], edges[k + 1], color=INK, linewidth=2.2, label="mean of a fifth" if k == 0 else ""
+                mean, edges[k], edges[k + 1], color=INK, linewidth=2.2, label="mean of a fifth" if k == 0 else "_"
             )
         axes.axvline(FAR, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.axhline(0.5, color=FAINT, linewidth=0.8, linestyle=(0, (1, 1.6)))
