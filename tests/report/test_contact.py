@@ -121,3 +121,18 @@ def test_views_lie_as_the_patient_does(flipped):
         assert (views[name].hu[0] == 100).all()
         assert (views[name].hu[-1] == -800).all()
         assert views[name].outlines["nodule"][3:6].any(axis=1).all()
+
+
+def test_drawn_outline_stays_near_that_of_the_mask():
+    """No point half way between a voxel inside and one outside is further than 0.15 mm, and rounding, from what is drawn."""
+    y, x = np.mgrid[:60, :60] - 29.5
+    mask = np.hypot(x, y) < 15 + 3 * np.sin(5 * np.arctan2(y, x))
+    (line,) = corners(outline_path(mask, (0.7, 0.7)))
+    start = np.vstack([line, line[:1]])[:-1] / 10
+    step = np.roll(start, -1, axis=0) - start
+    edges = np.argwhere(mask[:, 1:] != mask[:, :-1])
+    points = np.column_stack([(edges[:, 1] + 1) * 0.7, (edges[:, 0] + 0.5) * 0.7])
+    along = np.einsum("ijk,jk->ij", points[:, None] - start, step) / (step**2).sum(axis=1)
+    nearest = start + np.clip(along, 0, 1)[..., None] * step
+    away = np.linalg.norm(points[:, None] - nearest, axis=2).min(axis=1)
+    assert away.max() < 0.15 + 0.08
