@@ -247,3 +247,26 @@ def test_predictions_of_a_part_of_the_configurations_draw_the_curves_there_are(m
     some = make_predictions(scores[scores["classifier"] == "knn"])
     assert len(Page(write_report(make_report(predictions=some, tiles=()), tmp_path)).images) == 2
     assert len(Page(write_report(make_report(predictions=None, tiles=()), tmp_path)).images) == 1
+
+
+def test_each_data_set_has_its_own_figures(make_report, tmp_path):
+    """Scores of two data sets give two of each chart, section and flow; none is left out in silence, and no address comes twice."""
+    first, nodules = make_scores(), make_nodules()
+    scores = pd.concat([first, first.assign(dataset="second", auc=first["auc"] - 0.05)], ignore_index=True)
+    predictions = make_predictions(first)
+    both = pd.concat([predictions, predictions.assign(dataset="second")], ignore_index=True)
+    tables = {"nodules": pd.concat([nodules, nodules.assign(dataset="second")]), "scores": scores, "predictions": both}
+    path = write_report(make_report(**tables, tiles=()), tmp_path)
+    page, html = Page(path), path.read_text(encoding="utf-8")
+    assert len(page.images) == 2 * 4
+    assert html.count('class="flow"') == 2
+    for words in (
+        "Figures of the honest choice: phantom",
+        "Figures of the honest choice: second",
+        "1 to 8 mm: second.",
+    ):
+        assert words in page.text
+    assert {"roc.csv", "roc-2.csv", "calibration-2.csv", "decision-2.csv", "figures-2.csv"} <= set(page.downloads)
+    addresses = re.findall(r' id="([^"]+)"', html)
+    assert len(addresses) == len(set(addresses))
+    assert html.count('class="nodule"') == 50
