@@ -122,6 +122,15 @@ def names(page):
     )
 
 
+def eventually(page, expression, wanted):
+    """Wait up to five seconds for an expression to have a value: addresses are followed a moment after a key."""
+    for _ in range(100):
+        if page.evaluate(expression) == wanted:
+            return
+        page.wait_for_timeout(50)
+    assert page.evaluate(expression) == wanted
+
+
 def count(page):
     return page.text_content(".finder output")
 
@@ -145,7 +154,7 @@ def test_report_has_no_serious_violation(visit, report, scheme):
     )
     assert page.eval_on_selector_all("svg:not([role=img]):not([aria-hidden=true])", "a => a.length") == 0
     page.click(".tile >> nth=0 >> a")
-    assert page.is_visible("#nodule-n00 h2")
+    page.wait_for_selector("#nodule-n00 h2")
     assert violations(page, "'#nodule-n00'", only) == []
 
 
@@ -221,34 +230,34 @@ def test_nodule_page_opens_closes_and_steps_in_the_order_of_the_sheet(visit, rep
     page.select_option("[name=sort]", "mm-")
     page.focus("#tile-n09 a")
     page.keyboard.press("Enter")
-    assert page.is_visible("#nodule-n09")
-    assert page.inner_text("#nodule-n09 .place") == "1 of 10"
-    assert page.evaluate("document.activeElement.id") == "head-n09"
+    page.wait_for_selector("#nodule-n09")
+    eventually(page, "document.querySelector('#nodule-n09 .place').textContent", "1 of 10")
+    eventually(page, "document.activeElement.id", "head-n09")
     assert page.evaluate("document.querySelector('main').inert")
     page.keyboard.press("ArrowRight")
-    assert page.is_visible("#nodule-n08")
-    assert not page.is_visible("#nodule-n09")
+    page.wait_for_selector("#nodule-n08")
+    page.wait_for_selector("#nodule-n09", state="hidden")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    assert page.is_visible("#nodule-n00")
+    page.wait_for_selector("#nodule-n00")
     text = page.inner_text("#nodule-n00")
     for words in ("Axial", "Coronal", "Sagittal", "Percentile", "the mean of", "of 50", "P0000/masks-", "81 %"):
         assert words in text
     page.click("#nodule-n00 >> text=n05")
-    assert page.is_visible("#nodule-n05")
+    page.wait_for_selector("#nodule-n05")
     page.keyboard.press("Escape")
-    assert page.eval_on_selector_all(".nodule", "all => all.every(one => getComputedStyle(one).display === 'none')")
-    assert page.evaluate("document.activeElement.closest('li').id") == "tile-n05"
+    page.wait_for_selector("#nodule-n05", state="hidden")
+    eventually(page, "document.activeElement.closest('li')?.id", "tile-n05")
 
 
 def test_nodule_page_has_an_address(visit, report):
     """A nodule's page opens from its address, and the browser's way back leads to the sheet."""
     page = visit(report, "#nodule-n20")
-    assert page.is_visible("#nodule-n20 h2")
+    page.wait_for_selector("#nodule-n20 h2")
     page.click("#nodule-n20 .close")
-    assert not page.is_visible("#nodule-n20")
+    page.wait_for_selector("#nodule-n20", state="hidden")
     page.go_back()
-    assert page.is_visible("#nodule-n20")
+    page.wait_for_selector("#nodule-n20")
 
 
 def test_axial_picture_is_drawn_again_on_the_nodule_page(visit, report):
@@ -302,11 +311,11 @@ def test_page_is_readable_without_scripts(visit, report):
     assert not page.is_visible(".finder")
     assert not page.is_visible(".theme")
     page.click("#tile-n03 a")
-    assert page.is_visible("#nodule-n03")
+    page.wait_for_selector("#nodule-n03")
     page.click("#nodule-n03 .after")
-    assert page.is_visible("#nodule-n04")
+    page.wait_for_selector("#nodule-n04")
     page.click("#nodule-n04 .close")
-    assert not page.is_visible("#nodule-n04")
+    page.wait_for_selector("#nodule-n04", state="hidden")
 
 
 def test_narrow_page_does_not_run_off(visit, report):
