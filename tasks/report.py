@@ -9,15 +9,19 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import DatasetError
+from lungpipe.report.nodule_lineage import nodule_lineage
+from lungpipe.report.nodules_section import MOST_NODULES
 from lungpipe.report.page import Report, report_html
 from lungpipe.report.tiles import nodule_tiles
 from lungpipe.store.page import write_page
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
-from tasks.progress import say
+from tasks.progress import progress, say
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lungpipe.report.contact import Tile
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
@@ -27,12 +31,12 @@ def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | N
     nodules, scores, predictions = _table(place, "nodules"), _optional(place, "scores"), _optional(place, "predictions")
     run: dict[str, Any] = json.loads(place.read("run.json"))
     segmenter, radius_mm = _shown(nodules, scores)
-    shown = nodules[nodules["segmenter"] == segmenter]
+    shown, features = nodules[nodules["segmenter"] == segmenter], _of_segmenter(place, segmenter)
     page = Report(
         title=run["title"],
         intensities=run["intensities"],
         run=run,
-        tiles=nodule_tiles(place, shown, radius_mm, _probabilities(predictions)),
+        tiles=_tiles(place, shown, radius_mm),
         beside=[_beside(Place.at(path)) for path in beside],
         planted_radius_mm=planted_radius_mm,
         series=_table(place, "series"),
@@ -40,7 +44,10 @@ def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | N
         nodules=nodules,
         scores=scores,
         predictions=predictions,
-        features=_of_segmenter(place, segmenter),
+        features=features,
+        segmenter=segmenter,
+        radius_mm=radius_mm,
+        lineage=nodule_lineage(place, shown, features),
         importance=_optional(place, "importance"),
         neighbours=_optional(place, "neighbours"),
     )
@@ -71,12 +78,13 @@ def _shown(nodules: pd.DataFrame, scores: pd.DataFrame | None) -> tuple[str, flo
     return (str(nodules["segmenter"].iloc[0]) if len(nodules) else ""), 8.0
 
 
-def _probabilities(predictions: pd.DataFrame | None) -> dict[str, float]:
-    """Mean predicted probability by nodule, of the choice made inside the training folds."""
-    if predictions is None:
-        return {}
-    chosen = predictions[predictions["segmenter"] == "chosen"]
-    return {str(name): float(p) for name, p in chosen.groupby("nodule_id")["p"].mean().items()}
+def _tiles(place: Place, shown: pd.DataFrame, radius_mm: float) -> list[Tile]:
+    """Read the pictures of the nodules, with progress."""
+    n = min(MOST_NODULES, int((shown["volume_id"] != "").sum()))
+    if not n:
+        return []
+    with progress("report", n) as advance:
+        return nodule_tiles(place, shown, radius_mm, n, lambda: advance(1, ""))
 
 
 def _beside(place: Place) -> tuple[str, pd.DataFrame, str]:

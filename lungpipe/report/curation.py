@@ -18,6 +18,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.report import curation_counts as counts
 from lungpipe.report.curation_figures import histogram
 from lungpipe.report.curation_flow import flow_diagram
+from lungpipe.report.flow_boxes import total
 from lungpipe.report.html import data_uri, environment
 from lungpipe.report.page import MEASURED, SIMULATED
 from lungpipe.report.settings_text import flat
@@ -91,8 +92,8 @@ def _content(curation: Curation) -> dict[str, Any]:
         "title": curation.title,
         "simulated": curation.intensities == SIMULATED,
         "flow": flow,
-        "warned": counts.total(flow.warned),
-        "quarantined": counts.total(flow.quarantined),
+        "warned": total(flow.warned),
+        "quarantined": total(flow.quarantined),
         "diagram": Markup(flow_diagram(flow)),
         "bars": [
             (name, counts.bar_rows(values, quarantined, MOST_BARS))

@@ -11,7 +11,7 @@ import pandas as pd
 from lungpipe.dicom.codes import CODES, VERDICTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -213,11 +213,6 @@ def pick(decided: pd.Series[str], most: int) -> list[Any]:
 
 def _ranked(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(((str(name), int(n)) for name, n in counts.items()), key=lambda one: (-one[1], one[0])))
-
-
-def total(counts: Sequence[tuple[str, int]]) -> int:
-    """Sum counts by name."""
-    return sum(n for _, n in counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from lungpipe.learn.intervals import auc_interval
 from lungpipe.learn.power import cohort_power
 from lungpipe.learn.subgroups import SMALLEST, subgroup_table
 from lungpipe.report.evaluation_figures import calibration_picture, decision_picture, forest_picture
-from lungpipe.report.html import data_uri
+from lungpipe.report.html import csv_uri, data_uri
 from lungpipe.store.schemas import BASELINE, CHOSEN
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def evaluation_content(
     features: pd.DataFrame | None,
     *,
     simulated: bool,
+    dataset: str | None = None,
 ) -> dict[str, Any] | None:
-    """Collect what the section on the evaluation shows, of the first data set if there are several.
+    """Collect what the section on the evaluation shows of one data set.
 
     Parameters
     ----------
@@ -90,6 +91,8 @@ def evaluation_content(
         Tables of the workspace.
     simulated : bool
         Says "simulated intensities" in the figures.
+    dataset : str, optional
+        By default the first.
 
     Returns
     -------
@@ -98,14 +101,18 @@ def evaluation_content(
     """
     if scores is None or predictions is None or not len(predictions):
         return None
-    chosen = chosen_of(predictions, str(scores["dataset"].iloc[0]))
+    dataset = dataset or str(scores["dataset"].iloc[0])
+    chosen = chosen_of(predictions, dataset)
     if chosen is None:
         return None
     y, p, patients = chosen.labels, chosen.p, chosen.patients
-    abroad = _abroad(scores, predictions)
+    abroad = _abroad(scores, predictions) if dataset == str(scores["dataset"].iloc[0]) else {}
     n_features = len(feature_columns(features)) if features is not None and len(features) else 1
+    figures = _figures(chosen)
     return {
-        "figures": _figures(chosen),
+        "dataset": dataset,
+        "figures": figures,
+        "figures_csv": csv_uri(pd.DataFrame(figures, columns=["figure", "value", "low", "high"])),
         "calibration": _calibration(chosen, simulated=simulated),
         "decision": _decision(chosen, simulated=simulated),
         "subgroups": _subgroups(chosen, nodules, series, abroad, simulated=simulated),
@@ -163,7 +170,7 @@ def _calibration(chosen: Chosen, *, simulated: bool) -> dict[str, Any]:
     return {
         "src": data_uri("image/svg+xml", image.encode()),
         "alt": f"Share of malignant nodules against the mean prediction, by bins of about equal size: {said}.",
-        "csv": data_uri("text/csv;charset=utf-8", curve.to_csv(index=False).encode()),
+        "csv": csv_uri(curve),
         "fit": fit,
         "ece": expected_calibration_error(chosen.labels, chosen.p),
     }
@@ -176,7 +183,7 @@ def _decision(chosen: Chosen, *, simulated: bool) -> dict[str, str]:
     return {
         "src": data_uri("image/svg+xml", image.encode()),
         "alt": f"Net benefit against the threshold; the model does better than acting on all or none at {where}.",
-        "csv": data_uri("text/csv;charset=utf-8", curve.to_csv(index=False).encode()),
+        "csv": csv_uri(curve),
         "where": where,
     }
 
@@ -248,14 +255,14 @@ def _subgroups(
     table = pd.concat(tables, ignore_index=True)
     drawn = table[table["auc"].notna()]
     if drawn.empty:
-        return {"rows": table.to_dict("records"), "src": "", "alt": "", "csv": _csv(table)}
+        return {"rows": table.to_dict("records"), "src": "", "alt": "", "csv": csv_uri(table)}
     image = forest_picture(drawn, simulated=simulated)
     said = "; ".join(f"{row.by} {row.value}: {row.auc:.2f}" for row in drawn.itertuples())
     return {
         "rows": table.to_dict("records"),
         "src": data_uri("image/svg+xml", image.encode()),
         "alt": f"AUC by subgroup with 95 % intervals: {said}.",
-        "csv": _csv(table),
+        "csv": csv_uri(table),
     }
 
 
@@ -306,7 +313,3 @@ def _clinical(rows: pd.DataFrame) -> dict[str, Any]:
         limits = [-np.inf, *_TEXTURE.values()]
         found["nodule_type"] = pd.cut(rows["rating_texture"], limits, labels=list(_TEXTURE), right=False)
     return found
-
-
-def _csv(table: pd.DataFrame) -> str:
-    return data_uri("text/csv;charset=utf-8", table.to_csv(index=False).encode())

@@ -60,7 +60,7 @@ def explanation_content(
     if rows.empty:
         return {"why": "No configuration could be chosen inside the training folds, so there is none to explain."}
     first = rows.iloc[0]
-    key = {name: first[name] for name in CONFIGURATION}
+    key = {name: first[name] for name in (*CONFIGURATION, "feature_set") if name in rows}
     clusters = _clusters(rows)
     return {
         "why": "",
@@ -81,7 +81,7 @@ def _times(scores: pd.DataFrame, key: dict[str, Any]) -> tuple[int, int]:
     """In how many outer folds the configuration was chosen, and how many there are."""
     told = [str(text) for text in scores.loc[scores["selection"] == "inside", "chosen"] if text]
     keys = json.loads(told[0]) if told else []
-    return sum(one is not None and all(one[name] == key[name] for name in CONFIGURATION) for one in keys), len(keys)
+    return sum(one is not None and all(one[name] == value for name, value in key.items()) for one in keys), len(keys)
 
 
 def _clusters(rows: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +123,7 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 def _predicted(predictions: pd.DataFrame, key: dict[str, Any], dataset: str) -> pd.DataFrame:
     here = predictions["dataset"] == dataset
-    for name in CONFIGURATION:
+    for name in key:
         here &= predictions[name] == key[name]
     return predictions[here]
 

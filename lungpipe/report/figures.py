@@ -11,10 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lungpipe.errors import DatasetError
-from lungpipe.report.contact import Tile, contact_sheet
 from lungpipe.report.style import FAINT, GRID, INK, Style, house_style, new_figure, styles, svg
-
-__all__ = ["Tile", "auc_against_radius", "auc_limits", "configuration_name", "contact_sheet", "plain", "roc_curves"]
 
 NAMES = {
     "otsu": "Otsu",
@@ -171,6 +168,26 @@ def roc_curves(curves: Mapping[str, pd.DataFrame], scores: Mapping[str, Mapping[
         if simulated:
             axes.text(0.98, 0.03, "Simulated intensities", ha="right", fontsize=8, color=FAINT, style="italic")
         return svg(figure)
+
+
+def roc_points(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tabulate ROC curves as they are drawn.
+
+    Parameters
+    ----------
+    curves : mapping of str to DataFrame
+        As :func:`roc_curves` takes them.
+
+    Returns
+    -------
+    DataFrame
+        ``curve``, ``false_positive_rate`` and ``true_positive_rate``, in the order of the line.
+    """
+    parts = []
+    for name, rows in curves.items():
+        x, y = _mean_curve(rows, name)
+        parts.append(pd.DataFrame({"curve": name, "false_positive_rate": x, "true_positive_rate": y}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def configuration_name(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+import pandas as pd
+
 # In units of the view box.
 WIDTH, THIRD, GAP, HEIGHT, BELOW, BETWEEN = 1000, 300, 50, 68, 36, 12
 LEFT, BOX, MIDDLE, RIGHT, LUNG, EDGE = 30, 410, 505, 560, 340, 988
@@ -126,7 +128,13 @@ def lineage_table(counts: Sequence[StageCount]) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in sorted(one.versions.items()))
         row = (one.title, *numbers, versions)
         rows.append("<tr>" + "".join(f"<td{_right(i)}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>")
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="Table"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def stage_table(counts: Sequence[StageCount]) -> pd.DataFrame:
+    """Lay out the same counts as a table to download; parameters as :func:`lineage_section`."""
+    rows = [(one.kind, one.segmenter, one.made, one.reused, one.failed) for one in counts]
+    return pd.DataFrame(rows, columns=["stage", "segmenter", "made", "reused", "failed"])
 
 
 def _right(column: int) -> str:

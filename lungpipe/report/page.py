@@ -12,13 +12,16 @@ from markupsafe import Markup
 from lungpipe.errors import DatasetError
 from lungpipe.report import summary
 from lungpipe.report.checklist import checklist_content
-from lungpipe.report.contact import FEW, MAX_TILES, Tile, contact_sheet
+from lungpipe.report.cohort_flow import cohort_diagram, cohort_steps, flow_table
+from lungpipe.report.contact import Tile
 from lungpipe.report.evaluation import evaluation_content
 from lungpipe.report.explanation import explanation_content
-from lungpipe.report.figures import SETS, auc_against_radius, auc_limits, of_one_set, plain, roc_curves
-from lungpipe.report.html import data_uri, environment
-from lungpipe.report.lineage import lineage_section
-from lungpipe.report.profile import CLASSES, hu_profile, profiles, ring_means
+from lungpipe.report.figures import SETS, of_one_set, plain
+from lungpipe.report.html import csv_uri, environment
+from lungpipe.report.lineage import lineage_section, stage_table
+from lungpipe.report.nodule_cards import nodule_cards
+from lungpipe.report.nodules_section import nodules_section
+from lungpipe.report.page_charts import profile_pictures, radius_pictures, roc_pictures
 from lungpipe.report.settings_text import flat, toml
 from lungpipe.report.stage_counts import stage_counts
 
@@ -47,32 +50,29 @@ def _content(report: Report) -> dict[str, Any]:
     counts = summary.cohort_counts(report.series, report.nodules, report.exclusions)
     scores = report.scores if report.scores is not None and len(report.scores) else None
     counted = stage_counts(report.run, report.series)
+    simulated, imaged = report.intensities == SIMULATED, report.intensities != NONE
+    runs = [
+        (report.title, scores, simulated),
+        *((name, table, kind == SIMULATED) for name, table, kind in report.beside),
+    ]
     return {
         "title": report.title,
-        "simulated": report.intensities == SIMULATED,
-        "images": report.intensities != NONE,
+        "simulated": simulated,
+        "images": imaged,
         "verdicts": summary.verdicts(scores) if scores is not None else [],
         "external": report.run.get("external", {}),
         "sets": _sets(scores),
-        "pictures": _radius_pictures(report, scores),
-        "profile": _profile(report),
-        "roc": _roc(report, scores),
-        "evaluation": evaluation_content(
-            scores,
-            report.predictions,
-            report.nodules,
-            report.series,
-            report.features,
-            simulated=report.intensities == SIMULATED,
-        ),
+        "pictures": radius_pictures(runs, report.planted_radius_mm) if imaged else [],
+        "profiles": profile_pictures(report.features, report.nodules, report.planted_radius_mm, simulated=simulated)
+        if imaged
+        else [],
+        "rocs": roc_pictures(scores, report.predictions, simulated=simulated),
+        "evaluations": _evaluations(report, scores),
         "explanation": explanation_content(
-            report.importance,
-            report.neighbours,
-            scores,
-            report.predictions,
-            simulated=report.intensities == SIMULATED,
+            report.importance, report.neighbours, scores, report.predictions, simulated=simulated
         ),
         "sheet": _sheet(report),
+        "flow": _flow(report),
         "counts": [(_numbered(name, count), count) for name, count in counts],
         "patients_with_nodules": int(report.nodules["patient_id"].nunique()),
         "segmented": _segmented(report.nodules),
@@ -80,12 +80,13 @@ def _content(report: Report) -> dict[str, Any]:
         "scanners": summary.scanner_table(report.series),
         "reasons": summary.reasons(report.exclusions),
         "exclusions": report.exclusions.fillna("").to_dict("records"),
-        "exclusions_csv": _csv(report.exclusions),
+        "exclusions_csv": csv_uri(report.exclusions),
         "score_rows": summary.score_rows(scores) if scores is not None else [],
-        "scores_csv": _csv(scores) if scores is not None else "",
+        "scores_csv": csv_uri(scores) if scores is not None else "",
         "top": TOP_SCORES,
         "no_benchmark": report.no_benchmark,
         "lineage": Markup(lineage_section(counted)) if counted else "",
+        "lineage_csv": csv_uri(stage_table(counted)),
         "checklists": checklist_content(report),
         "recipe": toml(run.pop("recipe", {})),
         "records": [(_heading(str(name)), _rows(value)) for name, value in run.items() if value not in (None, {}, [])],
@@ -102,82 +103,71 @@ def _sets(scores: pd.DataFrame | None) -> list[str]:
     return [SETS.get(name, name) for name in names] if len(names) > 1 else []
 
 
-def _radius_pictures(report: Report, scores: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Draw AUC against radius for this run and those beside it, on one scale; without images there is one radius, 0."""
-    if report.intensities == NONE:
+def _datasets(report: Report, scores: pd.DataFrame | None) -> list[str]:
+    """Names of the own data sets that have scores, or nodules where there are no scores."""
+    table = summary.taught_here(scores) if scores is not None else report.nodules
+    return [str(name) for name in table["dataset"].unique()] if "dataset" in table else []
+
+
+def _evaluations(report: Report, scores: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Collect the section on the evaluation, once a data set, those of external validation last."""
+    if scores is None:
         return []
-    runs = [(report.title, scores, report.intensities), *report.beside]
-    runs = [(caption, None if table is None else summary.at_home(table), kind) for caption, table, kind in runs]
-    drawable = [
-        (caption, table, intensities)
-        for caption, table, intensities in runs
-        if table is not None and ((table["selection"] == "fixed") & table["auc"].notna()).any()
-    ]
-    if not drawable:
-        return []
-    limits = auc_limits([table[table["selection"] == "fixed"] for _, table, _ in drawable])
-    pictures = []
-    for position, (caption, table, intensities) in enumerate(drawable):
-        simulated = intensities == SIMULATED
-        planted_radius_mm = report.planted_radius_mm if position == 0 else None
-        image = auc_against_radius(table, planted_radius_mm=planted_radius_mm, simulated=simulated, limits=limits)
-        verdict = summary.verdicts(table)[0]
-        alt = f"AUC against radius, one line a segmenter. The highest is {verdict['best']['auc']:.2f}: "
-        pictures.append(
-            {
-                "caption": caption,
-                "simulated": simulated,
-                "verdict": verdict,
-                "src": data_uri("image/svg+xml", image.encode()),
-                "alt": alt + verdict["best_name"] + ".",
-            }
+    found = [
+        evaluation_content(
+            scores,
+            report.predictions,
+            report.nodules,
+            report.series,
+            report.features,
+            simulated=report.intensities == SIMULATED,
+            dataset=dataset,
         )
-    return pictures
+        for dataset in map(str, scores["dataset"].unique())
+    ]
+    return [one for one in found if one is not None]
 
 
-def _profile(report: Report) -> dict[str, str] | None:
-    """Draw mean HU against distance for the segmenter that the page shows, where its regions allow it."""
-    if report.features is None or not len(report.features) or report.intensities == NONE:
-        return None
-    profile = profiles(ring_means(report.features), report.nodules)
-    if not (profile["outer_mm"] > 0).any():
-        return None
-    simulated = report.intensities == SIMULATED
-    image = hu_profile(profile, planted_radius_mm=report.planted_radius_mm, simulated=simulated)
-    nearest = profile[profile["outer_mm"] > 0].sort_values("outer_mm").drop_duplicates("malignant")
-    said = ", ".join(f"{CLASSES[int(row['malignant'])]} {row['mean_hu']:.0f} HU" for row in nearest.to_dict("records"))
-    return {
-        "src": data_uri("image/svg+xml", image.encode()),
-        "alt": f"Mean HU against the distance from the nodule's surface; nearest to it: {said}.",
-        "segmenter": plain(report.features["segmenter"].iloc[0]),
+def _shown(report: Report) -> str:
+    """Name the segmenter whose masks the page shows: the one that the caller says, or the first."""
+    names = report.nodules["segmenter"] if "segmenter" in report.nodules else pd.Series(dtype="str")
+    return report.segmenter or (str(names.iloc[0]) if len(names) else "")
+
+
+def _flow(report: Report) -> dict[str, Any]:
+    """Draw and tabulate the way of each data set."""
+    segmenter = _shown(report)
+    steps = {
+        dataset: cohort_steps(
+            report.series,
+            report.nodules,
+            report.exclusions,
+            report.predictions,
+            dataset=dataset,
+            segmenter=segmenter,
+            segmented_by=plain(segmenter),
+            run=report.run,
+        )
+        for dataset in _datasets(report, report.scores)
     }
-
-
-def _roc(report: Report, scores: pd.DataFrame | None) -> dict[str, str] | None:
-    if scores is None or report.predictions is None:
-        return None
-    curves, figures = summary.roc_selection(scores, report.predictions)
-    if not curves:
-        return None
-    image = roc_curves(curves, figures, simulated=report.intensities == SIMULATED)
-    areas = "; ".join(f"{name}, AUC {figures[name]['auc']:.2f}" for name in curves)
-    return {"src": data_uri("image/svg+xml", image.encode()), "alt": f"ROC curves: {areas}."}
+    drawn = [(dataset, Markup(cohort_diagram(found, number))) for number, (dataset, found) in enumerate(steps.items())]
+    return {"diagrams": drawn, "csv": csv_uri(flow_table(steps))}
 
 
 def _sheet(report: Report) -> dict[str, Any] | None:
-    if not report.tiles:
-        return None
-    image = contact_sheet(report.tiles, simulated=report.intensities == SIMULATED)
-    names = ", ".join(dict.fromkeys(name for tile in report.tiles for name in tile.outlines))
-    shown = min(len(report.tiles), MAX_TILES)
-    alt = f"{shown} nodules, one axial slice each at lung window, outlined: {names or 'nothing'}."
-    return {
-        "src": data_uri("image/png", image),
-        "alt": alt,
-        "shown": shown,
-        "of": len(report.tiles),
-        "width_px": 145 * min(8, shown) if shown > FEW else 240 * shown,
-    }
+    segmenter = _shown(report)
+    nodules = report.nodules[report.nodules["segmenter"] == segmenter] if segmenter else report.nodules
+    cards = nodule_cards(
+        nodules,
+        report.exclusions,
+        report.predictions,
+        report.features,
+        report.series,
+        report.neighbours,
+        report.radius_mm,
+    )
+    sheet = nodules_section(cards, report.tiles, report.lineage)
+    return sheet if sheet is None else {**sheet, "segmenter": segmenter, "segmented_by": plain(segmenter)}
 
 
 def _segmented(nodules: pd.DataFrame) -> list[tuple[str, int]]:
@@ -203,10 +193,6 @@ def _numbered(name: str, count: int) -> str:
     return " ".join([noun.removesuffix("s"), rest]).strip() if count == 1 and noun != "series" else name
 
 
-def _csv(table: pd.DataFrame) -> str:
-    return data_uri("text/csv;charset=utf-8", table.to_csv(index=False).encode())
-
-
 def _figure(value: float | None) -> str:
     """Write an AUC or its like with two digits; a dash where there is none."""
     return "\u2013" if value is None or pd.isna(value) else f"{value:.2f}"
@@ -229,7 +215,7 @@ class Report:
     scores, predictions : DataFrame or None
         The benchmark's tables; None for a run that stopped at features.
     tiles : sequence of Tile
-        Nodules on the contact sheet.
+        Pictures of nodules by the one segmenter that is shown.
     beside : sequence of (str, DataFrame, str)
         Caption, table of scores and intensities of runs to compare with, such as one without planted effect.
     planted_radius_mm : float or None
@@ -237,7 +223,13 @@ class Report:
     no_benchmark : str
         Why there are no scores, if the caller knows.
     features : DataFrame or None
-        Rows of the one segmenter whose HU are drawn against distance.
+        Rows of the one segmenter that is shown.
+    segmenter : str
+        The one that is shown; by default the first of the table of nodules.
+    radius_mm : float
+        Of the surroundings that are shown, mm; 0 for none.
+    lineage : mapping
+        By series and nodule, names and references of what its rows were made from.
     importance, neighbours : DataFrame or None
         What explains the benchmark's choice; None where it could not be explained.
     """
@@ -255,5 +247,8 @@ class Report:
     planted_radius_mm: float | None = None
     no_benchmark: str = ""
     features: pd.DataFrame | None = None
+    segmenter: str = ""
+    radius_mm: float = 0.0
+    lineage: Mapping[tuple[str, str], Sequence[tuple[str, str]]] = field(default_factory=dict)
     importance: pd.DataFrame | None = None
     neighbours: pd.DataFrame | None = None

@@ -243,12 +243,17 @@ def score_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def at_home(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the first data set, without those of external validation."""
-    if not len(table) or "dataset" not in table:
-        return table
-    first = str(table["dataset"].iloc[0])
-    return table[table["dataset"].astype(str) == first]
+def taught_here(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a table of scores without those of external validation.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Table of scores.
+    """
+    if "trained_on" not in scores:
+        return scores
+    return scores[scores["trained_on"].astype(str) == scores["dataset"].astype(str)]
 
 
 def _record(row: pd.Series[Any]) -> dict[str, Any]:

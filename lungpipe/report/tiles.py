@@ -1,4 +1,4 @@
-"""Tiles of the contact sheet, read back from the stored volumes and masks."""
+"""The pictures of nodules, read back from the stored volumes and masks."""
 
 from __future__ import annotations
 
@@ -7,58 +7,92 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungpipe.region.expand import ShellSpec, expand
-from lungpipe.report.figures import Tile
+from lungpipe.region.lung import patient_turn
+from lungpipe.report.contact import Tile, View
 from lungpipe.store.volumes import read_mask, read_volume
 from lungpipe.volume import box_around
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     import pandas as pd
 
     from lungpipe.store.place import Place
+    from lungpipe.volume import CTVolume, Mask
 
 #: Shown round the outermost outline, mm.
 MARGIN_MM = 6.0
+#: Views by the axis that they look along: z, y, x of the patient.
+VIEWS = ("axial", "coronal", "sagittal")
 
 
 def nodule_tiles(
-    place: Place, nodules: pd.DataFrame, radius_mm: float, probability: Mapping[str, float], most: int = 24
+    place: Place,
+    nodules: pd.DataFrame,
+    radius_mm: float,
+    most: int = 2000,
+    told: Callable[[], object] = lambda: None,
 ) -> list[Tile]:
-    """Axial slices through nodules, outlined with their mask and the region ``radius_mm`` round it.
+    """Axial, coronal and sagittal slices through nodules, outlined with their mask and the region ``radius_mm`` round it.
 
     Parameters
     ----------
     place : Place
         The workspace.
     nodules : DataFrame
-        Rows of one segmenter of ``nodules.parquet``; the first ``most`` of those with an image are shown.
+        Rows of one segmenter of ``nodules.parquet``; of those with an image each nodule of a series is read once.
     radius_mm : float
         Of the outlined surroundings before clipping, mm; 0 for none.
-    probability : mapping
-        Predicted probability of malignancy by nodule id, where there is one.
     most : int
-        Most tiles.
+        Nodules that are read at most, the first ones.
+    told : callable
+        Called after each nodule.
     """
+    seen = nodules[nodules["volume_id"] != ""].drop_duplicates(["series_uid", "nodule_id"]).head(most)
     tiles = []
-    for row in nodules[nodules["volume_id"] != ""].head(most).to_dict("records"):
+    for row in seen.to_dict("records"):
         store = f"volumes/{row['volume_id']}.zarr"
         mask = read_mask(place, store, f"masks/{row['artefact']}/{row['nodule_id']}")
         outlines = {"nodule": mask}
         if radius_mm > 0:
             outlines[f"{radius_mm:g} mm"] = expand(mask, ShellSpec("grown", radius_mm))
-        low, high = box_around(mask.frame, *mask.bounds, radius_mm + MARGIN_MM)
-        k = int(np.argmax(mask.voxels.sum(axis=(1, 2)))) + mask.start[0]
-        box = (k, low[1], low[2]), (k + 1, high[1], high[2])
-        label = {0: "benign", 1: "malignant"}.get(row["malignant"], "no label")
-        p = probability.get(row["nodule_id"])
-        tiles.append(
-            Tile(
-                title=row["nodule_id"],
-                hu=read_volume(place, store, box).hu[0].astype(np.float32),
-                spacing_mm=mask.frame.spacing_mm[1:],
-                outlines={name: item.within(*box).voxels[0] for name, item in outlines.items()},
-                note=label if p is None else f"{label}, p = {p:.2f}",
-            )
-        )
+        box = box_around(mask.frame, *mask.bounds, radius_mm + MARGIN_MM)
+        views = nodule_views(read_volume(place, store, box), mask, outlines)
+        tiles.append(Tile(row["nodule_id"], views, row["series_uid"]))
+        told()
     return tiles
+
+
+def nodule_views(volume: CTVolume, nodule: Mask, outlines: dict[str, Mask]) -> dict[str, View]:
+    """Cut three slices through the middle of a nodule.
+
+    Parameters
+    ----------
+    volume : CTVolume
+        A crop that holds the nodule; all of it is shown.
+    nodule : Mask
+        Each slice is the one with most of it.
+    outlines : dict of str to Mask
+        On the volume's grid.
+
+    Returns
+    -------
+    dict of str to View
+        Axial slices are seen from the feet and coronal ones from the front: the patient's right is on the left; sagittal
+        ones have the front on the left. The head is on top of the latter two.
+    """
+    turn = patient_turn(volume.frame)
+    hu, spacing_mm = turn(volume.hu), turn.lengths(volume.frame.spacing_mm)
+    turned = {name: turn(mask.within(volume.start, volume.stop).voxels) for name, mask in outlines.items()}
+    inside = turn(nodule.within(volume.start, volume.stop).voxels)
+    views = {}
+    for axis, name in enumerate(VIEWS):
+        others = tuple(other for other in range(3) if other != axis)
+        k = int(np.argmax(inside.sum(axis=others)))
+        step = 1 if axis == 0 else -1  # z grows to the head, rows to the bottom
+        views[name] = View(
+            np.take(hu, k, axis=axis)[::step].astype(np.float32),
+            (float(spacing_mm[others[0]]), float(spacing_mm[others[1]])),
+            {one: np.take(voxels, k, axis=axis)[::step] for one, voxels in turned.items()},
+        )
+    return views

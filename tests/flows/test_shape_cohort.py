@@ -100,7 +100,8 @@ def test_the_page_says_that_there_is_no_ct(run):
     assert "Contours and ratings without CT." in page
     assert "nodules outlined" in page
     assert "lidc-shape-small</b>: the nodules of up to" in page
-    assert 'id="nodules"' not in page
+    assert "data:image/webp" not in page
+    assert 'class="tile"' in page
     assert "curation.html" not in page
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from lungpipe.report.contact import Tile
+from lungpipe.report.contact import Tile, View
 
 SEGMENTERS, CLASSIFIERS = ("otsu", "kmeans", "gmm", "fcm"), ("logistic", "random_forest", "knn")
 RADII_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
@@ -62,7 +62,7 @@ def make_predictions(scores):
 
 
 def make_tile(number, size_mm=40.0, spacing_mm=(0.7, 0.7)):
-    """Return a ball of soft tissue in noisy parenchyma, with its outline and the one 8 mm further out."""
+    """Return three views of a ball of soft tissue in noisy parenchyma, with its outline and the one 8 mm further out."""
     rng = np.random.default_rng(number)
     shape = tuple(round(size_mm / spacing) for spacing in spacing_mm)
     y, x = np.meshgrid(
@@ -74,8 +74,7 @@ def make_tile(number, size_mm=40.0, spacing_mm=(0.7, 0.7)):
     hu = np.where(nodule, 10.0, -840.0) + rng.normal(0, 60, shape)
     hu[(x - 12) ** 2 + (y + 14) ** 2 < 9] = 40
     outlines = {"nodule": nodule, "8 mm": distance < radius_mm + 8}
-    label = "malignant" if number % 2 else "benign"
-    return Tile(f"P{number:04d}-1", hu, spacing_mm, outlines, f"{label}, p = {0.3 + 0.05 * (number % 9):.2f}")
+    return Tile(f"n{number:02d}", dict.fromkeys(("axial", "coronal", "sagittal"), View(hu, spacing_mm, outlines)))
 
 
 def make_series(n=48):

@@ -1,20 +1,16 @@
-"""Charts show every line and figure they should; the contact sheet keeps geometry and window."""
+"""Charts show every line and figure they should."""
 
-import io
-import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from PIL import Image
-from report_tables import CLASSIFIERS, HONEST, make_predictions, make_scores, make_tile
+from report_tables import CLASSIFIERS, HONEST, make_predictions, make_scores
 
-from lungpipe.errors import DatasetError, GeometryError
+from lungpipe.errors import DatasetError
 from lungpipe.report import style
-from lungpipe.report.contact import Tile, contact_sheet, lung_window
-from lungpipe.report.figures import _curve, auc_against_radius, auc_limits, configuration_name, roc_curves
+from lungpipe.report.figures import _curve, auc_against_radius, auc_limits, configuration_name, roc_curves, roc_points
 
 
 @pytest.fixture
@@ -27,7 +23,6 @@ def drawn(monkeypatch):
         return figures[-1]
 
     monkeypatch.setattr("lungpipe.report.figures.new_figure", keep)
-    monkeypatch.setattr("lungpipe.report.contact.new_figure", keep)
     return figures
 
 
@@ -59,8 +54,6 @@ def test_charts_are_the_same_bytes_each_time():
     scores = make_scores()
     assert auc_against_radius(scores) == auc_against_radius(scores)
     assert "<dc:date>" not in auc_against_radius(scores)
-    tiles = [make_tile(i) for i in range(3)]
-    assert contact_sheet(tiles) == contact_sheet(tiles)
 
 
 def test_simulated_is_said_in_the_figures(drawn):
@@ -70,9 +63,8 @@ def test_simulated_is_said_in_the_figures(drawn):
     for simulated in (True, False):
         auc_against_radius(scores, simulated=simulated)
         roc_curves({"a": rows}, {"a": HONEST}, simulated=simulated)
-        contact_sheet([make_tile(1)], simulated=simulated)
     said = ["Simulated intensities" in all_text(figure) for figure in drawn]
-    assert said == [True, True, True, False, False, False]
+    assert said == [True, True, False, False]
 
 
 def all_text(figure):
@@ -125,50 +117,21 @@ def test_configuration_is_named_in_words():
     assert configuration_name(row | {"region": "nodule", "radius_mm": 0.0}) == "Gaussian mixture, nodule alone, mine"
 
 
-@pytest.mark.parametrize(("hu", "grey"), [(-3024, 0), (-1350, 0), (-600, 0.5), (150, 1), (3000, 1)])
-def test_lung_window(hu, grey):
-    """Centre -600 and width 1500 HU: -1350 is black, -600 middle grey, 150 white."""
-    assert lung_window(np.array([hu]))[0] == pytest.approx(grey)
-
-
-def test_tile_keeps_millimetres_on_both_axes(drawn):
-    """A 20 x 40 voxel slice of 2 x 1 mm is drawn as a square of 40 mm, its outline where the mask is."""
-    mask = np.zeros((20, 40), bool)
-    mask[5:10, 10:30] = True
-    contact_sheet([Tile("a", np.zeros((20, 40)), (2.0, 1.0), {"nodule": mask, "empty": ~mask & mask}, "note")])
-    axes = drawn[0].axes[0]
-    assert axes.get_aspect() == 1
-    assert axes.get_xlim() == (0, 40)
-    assert axes.get_ylim() == (40, 0)
-    outline = axes.collections[0].get_paths()[0].get_extents()
-    np.testing.assert_allclose([outline.x0, outline.x1, outline.y0, outline.y1], [10, 30, 10, 20])
-    bar = axes.lines[0].get_xdata()
-    assert bar[1] - bar[0] == pytest.approx(10)
-    assert axes.get_title(loc="left") == "a\nnote"
-
-
-def test_sheet_is_a_png_of_at_most_48_tiles(drawn):
-    """Fifty tiles give a PNG of 48, eight in a row."""
-    image = Image.open(io.BytesIO(contact_sheet([make_tile(i, 12.0) for i in range(50)], dpi=40)))
-    assert image.format == "PNG"
-    assert sum(bool(axes.images) for axes in drawn[0].axes) == 48
-    assert len({round(axes.get_position().x0, 3) for axes in drawn[0].axes}) == 8
+def test_roc_points_are_the_curve_that_is_drawn():
+    """The table holds the tie of the hand-made curve as one step, under the curve's name."""
+    rows = pd.DataFrame({"y": [1, 0, 1, 0], "p": [0.9, 0.6, 0.6, 0.1], "repeat": 0})
+    table = roc_points({"hand": rows})
+    assert set(table["curve"]) == {"hand"}
+    np.testing.assert_allclose(table["false_positive_rate"], [0, 0, 0.5, 1])
+    np.testing.assert_allclose(table["true_positive_rate"], [0, 0.5, 1, 1])
 
 
 def test_unusable_figures_are_refused():
-    """Figures without data, one-class curves, foreign outlines, volumes and bad spacing are refused with a reason."""
-    scores, tile = make_scores(), make_tile(1)
+    """Figures without data and one-class curves are refused with a reason."""
+    scores = make_scores()
     with pytest.raises(DatasetError, match="No configuration has an AUC"):
         auc_against_radius(scores.assign(auc=np.nan))
     with pytest.raises(DatasetError, match="No ROC"):
         roc_curves({}, {}, simulated=False)
     with pytest.raises(DatasetError, match="one class only"):
         roc_curves({"a": make_predictions(scores.head(1)).assign(y=1)}, {"a": HONEST}, simulated=False)
-    with pytest.raises(DatasetError, match="at least one nodule"):
-        contact_sheet([])
-    with pytest.raises(GeometryError, match=re.escape("Outline nodule of x has shape (3, 3)")):
-        contact_sheet([Tile("x", tile.hu, tile.spacing_mm, {"nodule": np.zeros((3, 3), bool)})])
-    with pytest.raises(GeometryError, match="2D"):
-        contact_sheet([Tile("x", np.zeros((2, 3, 3)), (1.0, 1.0), {})])
-    with pytest.raises(GeometryError, match="positive"):
-        contact_sheet([Tile("x", tile.hu, (0.0, 1.0), {})])

@@ -28,23 +28,32 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.addresses, self.images, self.words, self.open = [], [], [], []
+        self.addresses, self.images, self.drawings, self.words, self.open = [], [], [], [], []
+        self.downloads = {}
         self.feed(path.read_text(encoding="utf-8"))
         self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag, attrs):
         found = dict(attrs)
         self.addresses += [found[name] for name in ("src", "href") if name in found]
+        if "download" in found:
+            assert found["download"] not in self.downloads
+            self.downloads[found["download"]] = found["href"]
         if tag == "img":
             self.images.append(found)
-        if tag not in ("meta", "link", "img", "br"):
+        if found.get("role") == "img" and tag == "svg":
+            self.drawings.append(found["aria-label"])
+        if tag not in ("meta", "link", "img", "br", "input"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        """Shapes of a drawing close themselves."""
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
 
@@ -65,9 +74,11 @@ def test_page_is_one_file_that_loads_nothing(standard):
     page = Page(path)
     assert not page.open
     assert all(one.startswith(("#", "data:")) for one in page.addresses)
-    assert len(page.images) == 5
+    assert len(page.images) == 4
     assert all(len(one["alt"]) > 20 for one in page.images)
-    assert "http" not in re.sub(r"data:[^\"]+", "", path.read_text(encoding="utf-8"))
+    assert len(page.drawings) == 6 * 4 + 1
+    assert all(len(one) > 20 for one in page.drawings)
+    assert not re.search("https?:", re.sub(r"data:[^\"]+", "", path.read_text(encoding="utf-8")))
     assert path.stat().st_size < 3e6
 
 
@@ -87,7 +98,7 @@ def test_simulated_intensities_are_said_and_measured_ones_are_not(standard, make
     """A simulated run has the banner and captions; a measured one has no such word anywhere."""
     simulated = Page(standard)
     measured = Page(write_report(make_report(intensities="measured"), tmp_path))
-    assert simulated.text.count("Simulated intensities") == 6
+    assert simulated.text.count("Simulated intensities") == 6 + 50  # banner, captions, and the page of each nodule
     assert "simulated" not in measured.text.lower()
 
 
@@ -95,7 +106,7 @@ def test_run_beside_is_drawn_with_its_own_verdict(make_report, tmp_path):
     """A negative control gets its own picture, caption, honest figure and word on its intensities."""
     control = make_scores(effect=0.0)
     page = Page(write_report(make_report(beside=[("No effect planted", control, "simulated")]), tmp_path))
-    assert len(page.images) == 6
+    assert len(page.images) == 5
     honest = control.iloc[-1]
     assert f"AUC {honest['auc']:.2f} ({honest['auc_low']:.2f} to {honest['auc_high']:.2f})" in page.text
     assert "No effect planted . Simulated intensities." in page.text or "No effect planted. Simulated" in page.text
@@ -137,12 +148,29 @@ def test_every_exclusion_is_listed_and_escaped(standard):
 
 
 def test_downloads_hold_the_tables(standard):
-    """The CSV links decode to calibration, decision curve, exclusions, scores and five checklists."""
+    """The CSV links decode to the numbers of every chart and table, and each has a name of its own."""
     page = Page(standard)
-    links = [one for one in page.addresses if one.startswith("data:text/csv")]
-    tables = [pd.read_csv(io.BytesIO(base64.b64decode(one.partition(",")[2]))) for one in links]
-    assert [len(table) for table in tables] == [2, 99, 3, 85, 58, 30, 52, 44, 104]
-    np.testing.assert_allclose(tables[3]["auc"], make_scores()["auc"])
+    tables = {
+        name: pd.read_csv(io.BytesIO(base64.b64decode(href.partition(",")[2]))) for name, href in page.downloads.items()
+    }
+    rows = {name.removesuffix(".csv"): len(table) for name, table in tables.items()}
+    assert rows.pop("roc") > 100
+    assert rows.pop("cohort_flow") >= 5
+    assert rows.pop("figures") > 5
+    assert rows == {
+        "auc_against_radius": 84,
+        "calibration": 2,
+        "decision": 99,
+        "nodules": 50,
+        "exclusions": 3,
+        "scores": 85,
+        "clear": 58,
+        "metrics": 30,
+        "tripod_ai": 52,
+        "claim": 44,
+        "ibsi": 104,
+    }
+    np.testing.assert_allclose(tables["scores.csv"]["auc"], make_scores()["auc"])
 
 
 def test_recipe_and_versions_are_there(standard):
@@ -224,3 +252,26 @@ def test_predictions_of_a_part_of_the_configurations_draw_the_curves_there_are(m
     some = make_predictions(scores[scores["classifier"] == "knn"])
     assert len(Page(write_report(make_report(predictions=some, tiles=()), tmp_path)).images) == 2
     assert len(Page(write_report(make_report(predictions=None, tiles=()), tmp_path)).images) == 1
+
+
+def test_each_data_set_has_its_own_figures(make_report, tmp_path):
+    """Scores of two data sets give two of each chart, section and flow; none is left out in silence, and no address comes twice."""
+    first, nodules = make_scores(), make_nodules()
+    scores = pd.concat([first, first.assign(dataset="second", auc=first["auc"] - 0.05)], ignore_index=True)
+    predictions = make_predictions(first)
+    both = pd.concat([predictions, predictions.assign(dataset="second")], ignore_index=True)
+    tables = {"nodules": pd.concat([nodules, nodules.assign(dataset="second")]), "scores": scores, "predictions": both}
+    path = write_report(make_report(**tables, tiles=()), tmp_path)
+    page, html = Page(path), path.read_text(encoding="utf-8")
+    assert len(page.images) == 2 * 4
+    assert html.count('class="flow"') == 2
+    for words in (
+        "Figures of the honest choice: phantom",
+        "Figures of the honest choice: second",
+        "1 to 8 mm: second.",
+    ):
+        assert words in page.text
+    assert {"roc.csv", "roc-2.csv", "calibration-2.csv", "decision-2.csv", "figures-2.csv"} <= set(page.downloads)
+    addresses = re.findall(r' id="([^"]+)"', html)
+    assert len(addresses) == len(set(addresses))
+    assert html.count('class="nodule"') == 50
