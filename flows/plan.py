@@ -83,7 +83,7 @@ def check_benchmark(section: Any) -> None:
         If a plug-in, a set of features, a name of a column or the table of copies is not there.
     """
     for name in section.classifiers:
-        plugins.find("classifiers", name)
+        plugins.find("classifiers", name)()
     for name in section.clinical:
         column_name(name)
     feature_sets(section.feature_sets)

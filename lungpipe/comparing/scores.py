@@ -73,14 +73,7 @@ def _by_key(scores: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Rows of a table of scores by data set and configuration; the radius of a choice or baseline is None."""
     found = {}
     for row in scores.to_dict("records"):
-        radius_mm = row["radius_mm"]
-        key = (
-            row["dataset"],
-            row["segmenter"],
-            row["region"],
-            None if pd.isna(radius_mm) else radius_mm,
-            row["classifier"],
-        )
+        key = tuple(None if pd.isna(row[name]) else row[name] for name in _ROW)
         found[key] = {str(name): value for name, value in row.items()}
     return found
 

@@ -118,6 +118,7 @@ def test_verify_finds_a_planted_name(curated, tmp_path, capsys):
     assert name.partition("^")[0] not in out
 
 
+@pytest.mark.slow
 def test_export_is_without_identity_and_can_be_indexed(curated, broken_archive, capsys):
     """The accepted series are exported without any known identity, and come in again as good as before."""
     assert run("export-dicom", broken_archive / "dicom", "--out", curated / "out") == 0

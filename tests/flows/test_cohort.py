@@ -156,6 +156,7 @@ def test_a_lineage_server_is_told_of_the_stages(run, same_key, broken_cohort, tm
     assert not any(word in text for word in ("Mustermann", str(tmp_path), *broken_cohort.uids.values()))
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_pseudonym_key(run, broken_cohort, tmp_path):
     """Under another key the pseudonyms differ and every score is the same: folds follow the data, not the names."""
     _, workspace, _ = run

@@ -78,6 +78,7 @@ def test_nothing_identifying_leaves_ingestion(prefect_server, tmp_path, make_ct,
     assert {"parquet cell", "zarr attribute", "json value", "html text", "sqlite cell", "log line"} <= real
 
 
+@pytest.mark.slow
 def test_the_audit_sees_what_is_not_pseudonymised(
     prefect_server, tmp_path, make_ct, dicom_writer, capfd, caplog, monkeypatch
 ):

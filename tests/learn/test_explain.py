@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
 from lungpipe.errors import DatasetError
+from lungpipe.learn.asked import Asked
 from lungpipe.learn.boosting import GradientBoosting
 from lungpipe.learn.cohort import Cohort, ConfigurationKey
 from lungpipe.learn.evaluate import ConfigurationResult, evaluate_configuration, refit
@@ -62,13 +63,14 @@ def inputs_for(classifier, preparation=AS_IS, n=120, gaps=False):
     identity = pd.DataFrame({"patient_id": groups, "nodule_id": [f"n{k}" for k in range(n)]})
     cohort = Cohort("d", identity, labels, groups, folds)
     batch = rng.integers(0, 2, n) if preparation.harmonise else None
-    return Inputs(cohort, matrix, [f"f{k}" for k in range(13)], classifier, preparation, batch)
+    columns = tuple(f"f{k}" for k in range(13))
+    return Inputs(cohort, Asked(matrix, columns, labels, classifier, preparation, batch))
 
 
 def evaluated(inputs):
     cohort = inputs.cohort
     return evaluate_configuration(
-        inputs.matrix, cohort.labels, cohort.groups, inputs.classifier, cohort.folds, 2, SEED, inputs.preparation, inputs.batch
+        inputs.what.matrix, cohort.labels, cohort.groups, inputs.what.classifier, cohort.folds, 2, SEED, inputs.what.preparation, inputs.what.batch
     )  # fmt: skip
 
 
@@ -100,8 +102,8 @@ def test_a_model_fitted_again_is_the_one_that_was_evaluated(classifier, preparat
     result = evaluated(inputs)
     fold = inputs.cohort.folds[1]
     again = refit(
-        inputs.matrix, inputs.cohort.labels, inputs.cohort.groups, classifier, fold, SEED, result.hyper_parameters[1],
-        preparation, inputs.batch,
+        inputs.what.matrix, inputs.cohort.labels, inputs.cohort.groups, classifier, fold, SEED, result.hyper_parameters[1],
+        preparation, inputs.what.batch,
     )  # fmt: skip
     p = again.pipeline.predict_proba(again.table[again.test])[:, 1]
     assert np.array_equal(p, result.p[fold.repeat, again.test])
@@ -130,7 +132,7 @@ def test_a_model_keeps_the_feature_of_each_column():
         assert model.by_column
         assert len(model.columns) == model.test.shape[1] < 13
         for position, column in enumerate(model.columns):
-            rows = inputs.matrix[model.test_rows, column]
+            rows = inputs.what.matrix[model.test_rows, column]
             assert np.corrcoef(model.test[:, position], rows)[0, 1] > (0.9 if preparation.harmonise else 1 - 1e-9)
         assert 12 not in model.columns
 
@@ -197,9 +199,9 @@ def test_a_rotated_table_has_importance_but_no_contributions():
 def test_an_untrained_fold_and_one_without_test_rows_are_passed_over(planted):
     inputs, result, _ = planted
     assert explain_fold(inputs, replace(result, trained=np.zeros(8, dtype=bool)), 0, SEED) is None
-    lacking = inputs.matrix.copy()
+    lacking = inputs.what.matrix.copy()
     lacking[inputs.cohort.folds[0].test] = np.nan
-    inputs = inputs._replace(matrix=lacking)
+    inputs = inputs._replace(what=replace(inputs.what, matrix=lacking))
     assert explain_fold(inputs, evaluated(inputs), 0, SEED) is None
     assert lose_features(inputs, evaluated(inputs), 0, SEED, [0]) is None
 

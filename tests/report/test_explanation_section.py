@@ -149,7 +149,7 @@ def test_the_section_is_words_pictures_and_numbers(parts, change):
 def rendered(found):
     pages = environment()
     pages.filters["figure"] = "{:.2f}".format
-    return pages.get_template("explanation.html.j2").render(explanation=found, simulated=True)
+    return pages.get_template("explanation.html.j2").render(explanation=found, simulated=True, sheet=None)
 
 
 def test_the_page_holds_the_section(parts, make_report):

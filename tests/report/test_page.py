@@ -164,11 +164,11 @@ def test_downloads_hold_the_tables(standard):
         "nodules": 50,
         "exclusions": 3,
         "scores": 85,
-        "clear": 58,
-        "metrics": 30,
-        "tripod_ai": 52,
-        "claim": 44,
-        "ibsi": 104,
+        "checklist-clear": 58,
+        "checklist-metrics": 30,
+        "checklist-tripod-ai": 52,
+        "checklist-claim": 44,
+        "checklist-ibsi": 104,
     }
     np.testing.assert_allclose(tables["scores.csv"]["auc"], make_scores()["auc"])
 
