@@ -29,6 +29,8 @@ _SETTINGS = {
     # C code that holds the GIL looks dead to the scheduler; let it work.
     "distributed.scheduler.worker-ttl": "1h",
     "distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": "65536"},
+    # The cluster forgets a worker that is away this long after a death, even one whose nanny is just restarting it.
+    "distributed.deploy.lost-worker-timeout": "1000h",
     "distributed.worker.daemon": True,
     "distributed.admin.tick.limit": "1h",
     "logging.distributed": "critical",

@@ -61,6 +61,17 @@ def test_item_past_its_time_is_stopped(address):
     assert [found[i] for i in (1, 2, 3)] == [1, 2, 3]
 
 
+@pytest.mark.slow
+def test_worker_that_dies_twice_in_a_quarter_of_a_minute_comes_back():
+    """A cluster that looks again 15 s after a death, and finds the worker restarting, must not give it up."""
+    with dask_cluster(None, 1, "2GiB") as where:
+        assert list(each(where, work, ["die"]))[0][1].code == "worker_died"
+        died = time.monotonic()
+        assert dict(each(where, work, ["hang"], timeout_s=11))[0].code == "timeout"
+        assert time.monotonic() - died < 40
+        assert dict(each(where, work, [1], timeout_s=30)) == {0: 1}
+
+
 def test_no_scheduler_is_told_at_once():
     """An address where nobody answers is an error that names it."""
     with pytest.raises(DatasetError, match=r"tcp://127\.0\.0\.1:9"), dask_cluster("tcp://127.0.0.1:9", 1, "1GiB"):
