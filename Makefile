@@ -8,6 +8,11 @@ SHARED := -n 2 --dist loadfile
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.
 DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
 
+# Bytecode of what is imported is made then and kept: pip would make it of everything, half of an install's time, and
+# workers that may not keep it start twice as slowly.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all check format bench clean
 
@@ -18,12 +23,12 @@ install: $(VENV)/installed ## make .venv with lungpipe and all extras
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,s3,provenance,surfaces,onnx,dev]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[deep,s3,provenance,surfaces,onnx,dev]'
 	touch $@
 
 $(VENV)/demo-installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python $(PIP_INSTALL) -e .
 	touch $@
 
 demo: $(VENV)/demo-installed demo-cohorts/control/recipe.toml demo-cohorts/planted/recipe.toml demo-cohorts/pseudonym.key ## install, then the whole chain on a simulated cohort; ends with the path of its report

@@ -11,6 +11,7 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 from lungpipe.volume import CTVolume
+from tasks.cluster import ADDRESS_VARIABLE, dask_cluster
 
 RECIPE = """
 [cohort]
@@ -29,9 +30,17 @@ inner_folds = 2
 
 
 @pytest.fixture(scope="session")
-def prefect_server():
-    """One temporary server for all flow tests."""
-    with prefect_test_harness(server_startup_timeout=180):
+def server_and_workers():
+    """One temporary server and two Dask workers for all flow tests: starting them takes longer than most runs."""
+    with prefect_test_harness(server_startup_timeout=180), dask_cluster(None, 2, "3GiB") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def prefect_server(server_and_workers):
+    """Flows of this module run on the shared server and workers; without the variable they start workers of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ADDRESS_VARIABLE, server_and_workers)
         yield
 
 

@@ -13,6 +13,7 @@ from lungpipe.errors import DatasetError
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
 from lungpipe.store.schemas import BASELINES
+from tasks.cluster import ADDRESS_VARIABLE
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,9 @@ def test_run_record_says_what_made_it(run):
     assert "Simulated intensities" not in page
 
 
-def test_one_worker_and_two_give_identical_features(run, same_key, broken_cohort, tmp_path):
+def test_one_worker_and_two_give_identical_features(run, same_key, broken_cohort, tmp_path, monkeypatch):
     """Neither features nor the explanation depend on the number of workers, bit for bit."""
+    monkeypatch.delenv(ADDRESS_VARIABLE)
     _, workspace, _ = run
     cohort(str(broken_cohort.recipe), str(tmp_path), workers=1)
     for name in ("features", "importance", "neighbours"):

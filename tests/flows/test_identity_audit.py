@@ -14,6 +14,7 @@ from lungpipe.dicom.pseudonymise import Pseudonymiser, table_path
 from lungpipe.errors import DatasetError
 from lungpipe.identity import Term, audit_workspace, known_terms, search_identities
 from lungpipe.store.place import Place
+from tasks.cluster import ADDRESS_VARIABLE
 from tasks.prefect_places import prefect_places
 from tests.flows.conftest import RECIPE
 
@@ -83,6 +84,7 @@ def test_the_audit_sees_what_is_not_pseudonymised(
     prefect_server, tmp_path, make_ct, dicom_writer, capfd, caplog, monkeypatch
 ):
     """With the pseudonymiser disabled, names are found in each kind of file that a run writes."""
+    monkeypatch.delenv(ADDRESS_VARIABLE)
     monkeypatch.setattr(Pseudonymiser, "__call__", lambda self, kind, identifier: identifier)
     with pytest.raises(DatasetError, match="breaks its contract"):
         run_and_audit(tmp_path / "refused", make_ct, dicom_writer, "Zwirnlechner", capfd, caplog)

@@ -17,9 +17,7 @@ import radiomics.featureextractor  # noqa: F401  likewise
 
 from lungpipe.scan import process_scan
 from lungpipe.store import ledger
-from lungpipe.store.contracts import pandera_schema
 from lungpipe.store.place import Place
-from lungpipe.store.tables import SCHEMAS
 from lungpipe.store.verify import verify_workspace
 
 DIED = 77
@@ -76,8 +74,6 @@ def main() -> None:
         job, settings = pickle.load(stream)
     folder = Path(sys.argv[2])
     stride = int(sys.argv[3])
-    for name in SCHEMAS:
-        pandera_schema(name)  # here once, rather than in every child
     sound = folder / "sound"
     assert in_child(lambda: process_scan(job, settings, sound)) == 0
     expected = records(Place.at(sound))
