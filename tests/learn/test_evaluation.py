@@ -11,22 +11,13 @@ from lungpipe.errors import DatasetError
 PARTS = ("train", "train", "train", "train", "test", "test", "validation", "validation")
 
 
-@pytest.fixture
-def key(tmp_path, monkeypatch):
-    """A key of this test's own."""
-    (tmp_path / "pseudonym.key").write_text("a key of the tests alone")
-    monkeypatch.setenv("LUNGPIPE_KEY_FILE", str(tmp_path / "pseudonym.key"))
-
-
-def test_a_split_of_the_annotations_is_the_benchmarks_design(small_archive, key, tmp_path):
+def test_a_split_of_the_annotations_is_the_benchmarks_design(small_archive, finished):
     """Test nodules are predicted, no others; batches of the series are brought together on the way."""
     archive, nodules = small_archive
     parted = [replace(nodule, split=part) for nodule, part in zip(nodules, PARTS, strict=True)]
-    small_run.run(
-        archive, parted, tmp_path / "w", design="split", harmonise="kernel", selection="mrmr", n_features=(2,)
-    )
+    small_run.run(archive, parted, finished[0], design="split", harmonise="kernel", selection="mrmr", n_features=(2,))
     tables = {
-        name: pd.read_parquet(tmp_path / "w" / "tables" / f"{name}.parquet")
+        name: pd.read_parquet(finished[0] / "tables" / f"{name}.parquet")
         for name in ("nodules", "predictions", "scores")
     }
     tested = tables["nodules"].loc[tables["nodules"]["split"] == "test", "nodule_id"]
@@ -36,13 +27,13 @@ def test_a_split_of_the_annotations_is_the_benchmarks_design(small_archive, key,
     assert tables["scores"]["inner_auc"].notna().any()
 
 
-def test_a_split_without_parts_is_refused(small_archive, key, tmp_path):
+def test_a_split_without_parts_is_refused(small_archive, finished):
     """Annotations without a split give no such design."""
     with pytest.raises(DatasetError, match="Fill the annotations' column split"):
-        small_run.run(*small_archive, tmp_path / "w", design="split")
+        small_run.run(*small_archive, finished[0], design="split")
 
 
-def test_clinical_columns_and_ratings_reach_the_tables(small_archive, key, tmp_path):
+def test_clinical_columns_and_ratings_reach_the_tables(small_archive, finished):
     """They are joined as labels are: no mask depends on them, and a corrected one changes the table alone."""
     archive, nodules = small_archive
 
@@ -52,12 +43,12 @@ def test_clinical_columns_and_ratings_reach_the_tables(small_archive, key, tmp_p
             for k, n in enumerate(nodules)
         ]
 
-    first = small_run.run(archive, told(60.0), tmp_path / "w", clinical=("age", "sex"))
-    table = pd.read_parquet(tmp_path / "w" / "tables" / "nodules.parquet")
+    first = small_run.run(archive, told(60.0), finished[0], clinical=("age", "sex"))
+    table = pd.read_parquet(finished[0] / "tables" / "nodules.parquet")
     assert sorted(table["clinical_age"].unique()) == [60.0 + k for k in range(8)]
     assert set(table["clinical_sex"]) == {"F", "M"}
     assert (table["rating_margin"] == 3.0).all()
-    again = small_run.run(archive, told(61.0), tmp_path / "w", clinical=("age", "sex"))
+    again = small_run.run(archive, told(61.0), finished[0], clinical=("age", "sex"))
     assert not any(result.made for result in again.results)
     assert again.tables.refs["nodules"] != first.tables.refs["nodules"]
-    assert pd.read_parquet(tmp_path / "w" / "tables" / "nodules.parquet")["clinical_age"].min() == 61.0
+    assert pd.read_parquet(finished[0] / "tables" / "nodules.parquet")["clinical_age"].min() == 61.0

@@ -90,7 +90,9 @@ def test_later_runs_leave_the_patient_out(place, patient, finished, small_archiv
     assert verify_workspace(place) == []
 
 
-@pytest.mark.parametrize("at", range(1, 30, 3))
+@pytest.mark.parametrize(
+    "at", [1, 10, 19, *(pytest.param(at, marks=pytest.mark.slow) for at in range(4, 30, 3) if at not in (10, 19))]
+)
 def test_an_interrupted_withdrawal_is_finished_by_the_next(place, patient, finished, monkeypatch, at):
     """Stopped at any removal, the patient is taken in by no run, and calling again removes the rest."""
     left = at
