@@ -21,6 +21,9 @@ _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1"
 )
 
+#: Seconds within which a scheduler answers.
+_ANSWER_S = 10
+
 _SETTINGS = {
     # A scan that kills its worker twice is the culprit; at 0 an innocent neighbour would be blamed.
     "distributed.scheduler.allowed-failures": 2,
@@ -59,7 +62,7 @@ def dask_cluster(address: str | None, workers: int, memory_per_worker: str) -> I
     with dask.config.set(_SETTINGS):
         if address:
             try:
-                with Client(address, timeout=10, set_as_default=False):
+                with Client(address, timeout=_ANSWER_S, set_as_default=False):
                     pass
             except (OSError, ValueError) as error:
                 raise DatasetError(

@@ -16,8 +16,8 @@ from lungpipe.dicom.pseudonymise import load_pseudonymiser
 
 
 @pytest.fixture(scope="module")
-def curated(broken_archive, tmp_path_factory):
-    """The broken archive, indexed by the command line on two workers, and the key that it was done under."""
+def curated(broken_archive, prefect_server, tmp_path_factory):
+    """The broken archive, indexed by the command line, and the key that it was done under."""
     folder = tmp_path_factory.mktemp("curated")
     (folder / "key").write_text("fedcba9876543210fedcba9876543210")
     before = os.environ.get("LUNGPIPE_KEY_FILE")

@@ -39,7 +39,6 @@ def test_misspelt_key_is_one_line_and_exit_2(lungpipe, sound_cohort):
     [
         (["run", "nowhere.toml"], "no recipe at nowhere.toml"),
         (["phantom", "out", "--patients", "4", "--seed", "1", "--effect", "-1"], "effect"),
-        (["phantom", "out", "--patients", "100000", "--seed", "1"], "patients"),
         (["extract", "no.nii", "no.nii", "--out", "x.csv"], "no image at no.nii"),
         (["index", "nowhere", "--workspace", "w"], "does not exist"),
     ],

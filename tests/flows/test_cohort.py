@@ -131,6 +131,7 @@ def test_run_record_says_what_made_it(run):
     assert "Simulated intensities" not in page
 
 
+@pytest.mark.slow
 def test_one_worker_and_two_give_identical_features(run, same_key, broken_cohort, tmp_path, monkeypatch):
     """Neither features nor the explanation depend on the number of workers, bit for bit."""
     monkeypatch.delenv(ADDRESS_VARIABLE)

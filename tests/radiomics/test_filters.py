@@ -226,6 +226,7 @@ def test_every_image_has_an_entry_in_the_dictionary():
     assert describe("lbp-2D_firstorder_Mean").unit == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_nodule_has_the_features_of_the_whole_scan(lidc_0314):
     """Wavelet and Laplacian features of a ball at LIDC-IDRI-0314's nodule equal PyRadiomics' on the scan to 1e-6.

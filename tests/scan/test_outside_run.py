@@ -27,6 +27,7 @@ def parameters(folder):
     return {"command": {"command": argv, "weights": [str(weights)], "labels": [2], "time_limit_s": 60.0}}, weights
 
 
+@pytest.mark.slow
 def test_a_program_gives_the_masks_of_a_run(tmp_path, small_archive, finished):
     """Its masks become rows and features; no folder of this machine is recorded; other weights make masks anew."""
     given, weights = parameters(tmp_path)

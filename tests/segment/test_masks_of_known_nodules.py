@@ -77,6 +77,7 @@ def overlaps_of(patients, seed):
     return found
 
 
+@pytest.mark.slow
 def test_no_bad_mask_is_silent():
     """Every mask of some nodules of all textures is near the truth, or has a code that says why it may not be."""
     found = overlaps_of(8, 23)
