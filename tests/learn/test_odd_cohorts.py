@@ -110,14 +110,15 @@ def result_of(cohort, classifier, preparation=None, every_fold=False):
     preparation = preparation or Preparation()
     batch = np.arange(len(y)) % 3 if preparation.harmonise else None
     folds = folds if every_fold else folds[:1]
-    return evaluate_configuration(x, y, groups, classifier, folds, 2, 0, preparation, batch), folds
+    result = evaluate_configuration(x, y, groups, classifier, folds, 2, 0, preparation, batch)
+    return result, folds, ~np.isnan(x).all(axis=1)
 
 
-def check(result, folds):
-    """Every test row has a probability, and the models were trained."""
+def check(result, folds, with_values):
+    """Every test row with a value has a probability, and the models were trained."""
     for fold in folds:
         p = result.p[fold.repeat, fold.test]
-        assert ((p >= 0) & (p <= 1)).all()
+        assert np.array_equal((p >= 0) & (p <= 1), with_values[fold.test])
     assert result.trained.all()
 
 
@@ -190,7 +191,7 @@ def test_five_thousand_features_of_sixty_patients(preparation):
     batch = np.arange(60) % 3 if preparation.harmonise else None
     result = evaluate_configuration(x, y, np.arange(60), Logistic((0.01,)), [fold], 2, 0, preparation, batch)
     assert time.process_time() - start < 20
-    check(result, [fold])
+    check(result, [fold], np.full(60, True))
 
 
 @pytest.mark.slow
@@ -201,7 +202,8 @@ def test_five_thousand_features_for_every_classifier(classifier):
     x = np.random.default_rng(0).normal(size=(60, 5000)) + y[:, None] * (np.arange(5000) < 5)
     fold = grouped_folds(y, np.arange(60), 5, 0)[0]
     start = time.process_time()
-    check(evaluate_configuration(x, y, np.arange(60), plugins.find("classifiers", classifier)(), [fold], 3, 0), [fold])
+    result = evaluate_configuration(x, y, np.arange(60), plugins.find("classifiers", classifier)(), [fold], 3, 0)
+    check(result, [fold], np.full(60, True))
     assert time.process_time() - start < 60
 
 
