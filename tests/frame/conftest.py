@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from lungpipe.frame import look
 from lungpipe.geometry import Geometry
+from lungpipe.region.lung import lung_mask
 from lungpipe.volume import CTVolume
 
 SHAPE, SPACING_MM = (44, 92, 116), (3.0, 2.75, 2.75)
@@ -67,6 +69,21 @@ def chest(position="supine", seed=0, nodules=8, radius_mm=5.0, nodule_hu=30.0, s
         [tuple(c) for c in centres.tolist()],
         [tuple(i) for i in indices.tolist()],
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lungs_found_once():
+    """One scan is looked at with its nodules in many frames: its lungs are found the first time."""
+    found = {}
+
+    def once(volume):
+        if id(volume) not in found:
+            found[id(volume)] = volume, lung_mask(volume)  # the volume is kept, and with it its id
+        return found[id(volume)][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(look, "lung_mask", once)
+        yield
 
 
 @pytest.fixture(scope="session")
