@@ -22,6 +22,7 @@ from flows.lineage_commands import gc, impact, trace, verify, withdraw
 from flows.lung_command import lung
 from flows.mask_commands import evaluate_masks
 from flows.picture_command import picture
+from flows.plan_command import plan
 from flows.rater_commands import raters
 from flows.segment_command import segment
 from flows.stability_command import stability
@@ -142,7 +143,7 @@ def _prefect_environment() -> None:
 
 for _command in (
     datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, export_dicom,
-    export_masks, export_ome, export_nifti, picture, trace, compare, impact, withdraw, verify, gc, query,
+    export_masks, export_ome, export_nifti, picture, plan, trace, compare, impact, withdraw, verify, gc, query,
     dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)

@@ -22,11 +22,14 @@ from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.learn.explanation import forget_explanation
 from lungpipe.lineage.openlineage import Data, Events, open_lineage, table_data
 from lungpipe.lineage.tombstones import withdrawn
+from lungpipe.scan import stages_of
+from lungpipe.scan.memory import stored_bytes
 from lungpipe.store import ledger
 from lungpipe.store.ledger import digest_files
 from lungpipe.store.place import Place
 from lungpipe.store.record import environment, write_run
 from lungpipe.store.schemas import BENCHMARK_TABLES
+from lungpipe.store.space import require_room
 from tasks.cluster import dask_cluster
 from tasks.curate import curate
 from tasks.curation import write_curation_page
@@ -172,6 +175,10 @@ def is_reused(result: ScanResult) -> bool:
 def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, timeout_s: float) -> list[ScanResult]:
     """Process every scan, shard by shard; every future is resolved."""
     settings.prepare()
+    if place.local is not None:
+        volumes = ((job, ledger.path_of(stages_of(job, settings).volume.ref)) for job in plan.jobs)
+        sizes = [stored_bytes(job.geometry) for job, path in volumes if not place.exists(path)]
+        require_room(place, sum(sizes), f"{len(sizes)} scans that are not stored yet")
     with progress("scans", len(plan.jobs)) as advance:
         futures = [
             process_shard.submit(address, shard, settings, str(place), timeout_s, advance)

@@ -41,7 +41,7 @@ class Outcome:
     auc: float | None = None
 
 
-class _WorkNeededError(Exception):
+class WorkNeededError(Exception):
     """Something of the archive was not seen before."""
 
 
@@ -91,8 +91,8 @@ def standing_run(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, p
     archive = Path(config.cohort.dicom)
     try:
         with remember(memory_path(archive)) as memory:
-            curation = curate(archive, memory, _nothing_new, config.quality.settings())
-    except _WorkNeededError:
+            curation = curate(archive, memory, nothing_new, config.quality.settings())
+    except WorkNeededError:
         return None
     plan = plan_run(config, spec, curation, withdrawn(place))
     return if_standing(place, run_entry(config, spec, stage_refs(plan, settings), plan), len(plan.jobs))
@@ -115,10 +115,10 @@ def if_standing(place: Place, entry: ledger.Record, scans: int) -> Outcome | Non
     return outcome_of(place, scans, exclusions, scans)
 
 
-def _nothing_new(_function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+def nothing_new(_function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     """Stand in for the workers where there must be no work."""
     if items:
-        raise _WorkNeededError
+        raise WorkNeededError
     return iter(())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _POLL_S = 2.0
+#: Share of its memory limit at which Dask stops a worker.
+_MOST_OF_A_WORKER = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,12 @@ class Failure:
 
 
 def each(
-    address: str, function: Callable[..., Any], items: Sequence[Any], *args: Any, timeout_s: float | None = None
+    address: str,
+    function: Callable[..., Any],
+    items: Sequence[Any],
+    *args: Any,
+    timeout_s: float | None = None,
+    needs_bytes: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, Any | Failure]]:
     """Yield ``(position, function(item, *args))`` as items finish, in any order.
 
@@ -45,13 +53,20 @@ def each(
         Passed on to every call; small.
     timeout_s : float, optional
         Wall seconds that one item may run on a worker.
+    needs_bytes : sequence of int, optional
+        Memory that each item needs. It goes to a worker that has it; where none has, it fails without being tried.
     """
     with Client(address, set_as_default=False) as client, client.as_current():
         # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
-        futures = {
-            client.submit(function, item, *args, pure=False, key=f"{function.__name__}-{time.monotonic_ns()}-{i}"): i
-            for i, item in enumerate(items)
-        }
+        room = _room(client) if needs_bytes is not None else {}
+        futures: dict[Any, int] = {}
+        for i, item in enumerate(items):
+            able = _able(room, needs_bytes[i]) if needs_bytes is not None else None
+            if isinstance(able, Failure):
+                yield i, able
+                continue
+            key = f"{function.__name__}-{time.monotonic_ns()}-{i}"
+            futures[client.submit(function, item, *args, pure=False, key=key, workers=able)] = i
         started: dict[str, float] = {}
         while futures:
             try:
@@ -64,6 +79,25 @@ def each(
             if timeout_s is not None:
                 for future in _overdue(client, futures, started, timeout_s):
                     yield futures.pop(future), Failure("timeout", f"it ran longer than {timeout_s:g} s and was stopped")
+
+
+def _room(client: Client) -> dict[str, float]:
+    """Bytes that each worker may take before Dask stops it, by address."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {address: _MOST_OF_A_WORKER * (worker["memory_limit"] or math.inf) for address, worker in workers.items()}
+
+
+def _able(room: dict[str, float], n_bytes: int) -> list[str] | Failure | None:
+    """Workers that have the memory; None if all have, or no worker is there yet."""
+    able = [address for address, limit in room.items() if limit >= n_bytes]
+    if len(able) == len(room):
+        return None
+    most = max(room.values())
+    return able or Failure(
+        "too_large_for_a_worker",
+        f"it needs about {n_bytes / 2**30:.1f} GiB by its headers, and the largest worker may take {most / 2**30:.1f} GiB; "
+        "raise run.memory_per_worker, or add a larger worker",
+    )
 
 
 def _outcome(future: Any) -> Any | Failure:

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import Exclusion
 from lungpipe.scan import ScanResult, process_scan
+from lungpipe.scan.memory import projected_bytes
 from tasks.each import Failure, each
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def process_shard(
     """Process every scan of a shard; each ends as a result, with rows or with an exclusion."""
     results = []
     excluded = reused = 0
-    for position, outcome in each(address, process_scan, jobs, settings, workspace, timeout_s=timeout_s):
+    needs = [projected_bytes(job.geometry, needs_lungs=settings.needs_lungs) for job in jobs]
+    for position, outcome in each(
+        address, process_scan, jobs, settings, workspace, timeout_s=timeout_s, needs_bytes=needs
+    ):
         result = _failed(jobs[position], outcome) if isinstance(outcome, Failure) else outcome
         excluded += result.exclusion is not None
         reused += not result.made and result.exclusion is None

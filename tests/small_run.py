@@ -30,7 +30,7 @@ def settings(**changes) -> ScanSettings:
     words = {
         "methods": ("otsu", "kmeans"),
         "preset": "default",
-        "radii_mm": (0, 3),
+        "radii_mm": (0.0, 3.0),  # as a recipe has them
         "kinds": ("shell",),
         "clip": "none",
     }

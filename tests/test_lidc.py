@@ -253,6 +253,7 @@ def test_nodules_on_the_grid_of_a_series() -> None:
     assert read_nodules(SERIES_0314, "LIDC-IDRI-0314", frame, min_raters=5) == []
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_outlines_lie_on_the_nodule_of_a_real_scan(lidc_0314: Path) -> None:
     """The consensus of scan 0314 holds about -13 HU, and its box outside the consensus is lung."""

@@ -350,6 +350,7 @@ def test_recipe_is_complete(planted: Path) -> None:
     assert recipe["benchmark"]["seed"] == SEED
 
 
+@pytest.mark.slow
 def test_planted_shell_tells_the_labels_apart_where_it_ends(pairs: list[tuple[Candidate, Candidate]]) -> None:
     """Over 24 patients mean HU of the shell out to 8 mm separates the labels, and out to 2 mm it does not."""
     means: dict[int, list[float]] = {2: [], 8: []}

@@ -590,6 +590,7 @@ def test_the_cohort_stays_small(cohort: Path) -> None:
     assert sum(path.stat().st_size for path in cohort.rglob("*") if path.is_file()) < 150e6
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cohorts of one seed are equal bit for bit; another seed gives other people, identifiers and pixels."""
     few = ("explicit", "zipped", "enhanced_shuffled", "too_few_slices")

@@ -94,6 +94,7 @@ def run_recipe(name: str, workspace: Path, *overrides: str) -> tuple[pd.DataFram
     return gather_parts(place, refs, "features"), gather_parts(place, refs, "exclusions"), plan.nodules
 
 
+@pytest.mark.slow
 def test_lidc_0314_has_every_region_of_its_nodule(lidc_0314, tmp_path):
     """The nodule that four raters drew has features for 4 methods, 7 radii and 2 kinds, at the HU known for it."""
     features, exclusions, nodules = run_recipe("lidc-0314.toml", tmp_path, f"cohort.dicom={lidc_0314}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,6 +146,7 @@ def evaluate_asked(
     path = f"parts/configuration-{entry.id}/result.json"
     if ledger.stands(place, entry.ref):
         return Configuration(entry.ref, _unpack(place.read(path)), reused=True)
+    start = time.perf_counter()
     result = evaluate_configuration(
         what.matrix,
         what.labels,
@@ -157,7 +159,7 @@ def evaluate_asked(
         what.batch,
     )
     place.write(path, _pack(result))
-    ledger.record(place, entry, [path])
+    ledger.record(place, entry, [path], time.perf_counter() - start)
     return Configuration(entry.ref, result, reused=False)
 
 

@@ -28,6 +28,7 @@ from lungpipe.scan.rows import Rows, part_path
 from lungpipe.scan.stages import Stages, stages_of
 from lungpipe.segment.fusion import agreement_map, disagreement, fuse
 from lungpipe.store import ledger
+from lungpipe.store.history import counted_as
 from lungpipe.store.place import Place
 from lungpipe.store.tables import make_table, read_table, write_table
 from lungpipe.store.volumes import read_labels, read_mask, read_volume, write_labels, write_mask, write_volume
@@ -119,13 +120,13 @@ class _Scan:
         self._made: Counter[str] = Counter()
         self._masks: dict[str, dict[str, Mask]] = {}
         self._seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._last = self._recorded = time.perf_counter()
 
     def result(
         self, volume_id: str = "", parts: tuple[str, ...] = (), exclusion: Exclusion | None = None
     ) -> ScanResult:
         """What became of the scan, with artefacts made and found standing by kind, and seconds by stage."""
-        reused = Counter(_counted(entry) for entry in self._standing.values() if entry)
+        reused = Counter(counted_as(entry) for entry in self._standing.values() if entry)
         return ScanResult(
             self.job.series_uid,
             self.job.patient_id,
@@ -145,8 +146,9 @@ class _Scan:
         return self._standing[entry.ref]
 
     def _record(self, entry: Record, outputs: list[str]) -> None:
-        ledger.record(self.place, entry, outputs)
-        self._made[_counted(entry)] += 1
+        ledger.record(self.place, entry, outputs, time.perf_counter() - self._recorded)
+        self._recorded = time.perf_counter()
+        self._made[counted_as(entry)] += 1
         self._lap("record")
 
     def _lap(self, stage: str) -> None:
@@ -389,11 +391,6 @@ class _Scan:
                     rows.feature(nodule_id, name, kind, region, value, (*about, *own))
             self._lap("features")
         self._write_parts(entry, rows, ("features",))
-
-
-def _counted(entry: Record) -> str:
-    segmenter = entry.subject.get("segmenter", "")
-    return f"{entry.kind} {segmenter}" if segmenter else entry.kind
 
 
 def _mask_path(entry: Record, nodule_id: str) -> str:

@@ -62,6 +62,8 @@ class Record:
         Reference of the environment, code and packages, that made it.
     made_at_s : int
         When, in seconds since 1970 (UTC).
+    made_in_s : float
+        Wall seconds that it took; 0 where that was not measured.
     """
 
     scope: str
@@ -76,6 +78,7 @@ class Record:
     failed: Mapping[str, str] = field(default_factory=dict)
     made_by: str = ""
     made_at_s: int = 0
+    made_in_s: float = 0.0
 
     @property
     def ref(self) -> str:
@@ -134,7 +137,7 @@ def digest_files(paths: Iterable[str | Path]) -> str:
     return total.hexdigest()
 
 
-def record(place: Place, entry: Record, outputs: Iterable[str] = ()) -> Record:
+def record(place: Place, entry: Record, outputs: Iterable[str] = (), seconds: float = 0.0) -> Record:
     """Write the record of an artefact, last of all its files.
 
     Parameters
@@ -145,6 +148,8 @@ def record(place: Place, entry: Record, outputs: Iterable[str] = ()) -> Record:
         Without outputs, maker and time, which are filled in.
     outputs : iterable of str
         Files and folders of the artefact, relative to the workspace.
+    seconds : float
+        Wall seconds that it took to make.
 
     Returns
     -------
@@ -156,6 +161,7 @@ def record(place: Place, entry: Record, outputs: Iterable[str] = ()) -> Record:
         outputs={name: place.digest(name) for name in outputs},
         made_by=_environment(place),
         made_at_s=int(time.time()),
+        made_in_s=round(seconds, 3),
     )
     _write(place, entry)
     return entry

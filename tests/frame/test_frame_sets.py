@@ -177,6 +177,7 @@ def test_the_outlined_nodule_of_lidc_0314_fits_its_frame_only(lidc_0314):
     assert real_verdicts(sets) == EXPECTED
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_boxes_of_lung_dx_fit_their_frame_only(lung_dx):
     """Likewise the tumour of A0001 in both kernels, on 5 mm slices."""

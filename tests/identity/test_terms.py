@@ -196,6 +196,7 @@ def test_pixels_and_base64_spell_no_names(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_noise_holds_nobody(tmp_path):
     """Eight thousand terms are not found in compressed data, pixels, hashes, UUIDs, measurements and base64."""
     rng = np.random.default_rng(0)

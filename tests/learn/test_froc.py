@@ -170,6 +170,7 @@ def test_far_candidates_never_help(seed, extra):
         assert (after <= before + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_interval_over_scans_covers():
     """Over cohorts with one nodule a scan, found with 0.7 and no false positive, 92 to 98 % of the intervals hold 0.7."""
     rng, covered = np.random.default_rng(1), 0

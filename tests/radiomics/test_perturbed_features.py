@@ -18,7 +18,7 @@ def nodule(make_ct):
     return CTVolume(np.clip(volume.hu + noise, -1024, 600).astype(np.int16), volume.frame), mask
 
 
-@pytest.mark.parametrize("filters", [("original", "log"), ("square", "gradient")])
+@pytest.mark.parametrize("filters", [("original", "log"), pytest.param(("square", "gradient"), marks=pytest.mark.slow)])
 def test_the_copy_as_it_is_has_the_features_of_the_scan(nodule, filters):
     """What a copy keeps round the region is enough for every filter: its features are those of the whole scan."""
     volume, mask = nodule

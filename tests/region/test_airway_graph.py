@@ -49,6 +49,7 @@ def test_a_known_tree_is_measured(spacing, offset):
         assert branches[child].branching_angle_deg == pytest.approx(angle, abs=6.0)
 
 
+@pytest.mark.slow
 def test_how_a_scan_is_stored_does_not_matter():
     """A tree stored feet first and in another order of axes has the same branches in the patient."""
     plain = matched(airway_graph(mask_of(tree((1.0, 0.8, 0.8)))))

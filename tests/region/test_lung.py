@@ -270,6 +270,7 @@ def test_lungs_of_a_whole_scan_and_its_nodule(lidc_0314):
     assert np.mean(inside == 1) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_lungs_of_thick_slices_beside_a_large_tumour(lung_dx):
     """Lung-PET-CT-Dx A0001: both kernels give the same lungs, and the tumour's box lies on the left lung alone."""

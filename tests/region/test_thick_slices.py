@@ -40,12 +40,11 @@ def measured(made):
     return surroundings(made.volume(NOISE_HU), made.mask(), made.lungs(), None)
 
 
-#: The hardest way and a middling radius stand for the rest, which takes minutes.
-SLOW_BUT_TILTED = [pytest.param("x", marks=pytest.mark.slow), pytest.param("xy", marks=pytest.mark.slow), "tilted"]
 RADII_MM = [pytest.param(1.0, marks=pytest.mark.slow), 1.5, pytest.param(2.5, marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("run", SLOW_BUT_TILTED)
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("radius_mm", RADII_MM)
 def test_a_vessel_across_thick_slices_is_as_far_as_it_was_put(radius_mm, run):
     """Off by at most half a slice at every gap and phase; touching where there is no gap, not where it is wide."""

@@ -149,6 +149,7 @@ def test_data_sets_stand_beside_each_other():
     assert rows.loc["phantom", "gap_low"] > 0
 
 
+@pytest.mark.slow
 def test_external_validation_is_named_and_its_warnings_stand_in_the_verdict(make_report):
     """A data set that another one taught has its own verdict, said to be external, with what speaks against it."""
     scores = make_scores()

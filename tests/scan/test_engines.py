@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import small_run
 
 from lungpipe.radiomics.settings import RadiomicsSettings
 
 
+@pytest.mark.slow
 def test_switching_engines_gives_the_same_tables(small_archive, finished, tmp_path):
     """A run with the other extractor has the same rows, codes and exclusions, and every feature within 1e-6."""
     workspace, _ = finished

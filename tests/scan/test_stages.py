@@ -79,6 +79,7 @@ def test_one_setting_changed(again, changes, expected):
     assert found.get("table", 0) <= (4 if {"methods", "consensus"} & set(changes) else 3)
 
 
+@pytest.mark.slow
 def test_other_methods_leave_what_was_there_whole(again, finished):
     """After a run with one more method the artefacts of the run before still stand: only gc removes them."""
     again(methods=("otsu", "kmeans", "fcm"), consensus=("majority",))

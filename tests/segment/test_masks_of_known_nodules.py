@@ -97,6 +97,7 @@ def test_every_texture_of_the_embedded_cohort(capsys):
     assert min(np.mean(overlaps) for overlaps in found.values()) >= 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_methods_beside_the_four_raters(lidc_0314, capsys):
     """On the nodule that four radiologists drew, every method comes closer to their majority than the two least alike of them."""

@@ -106,7 +106,7 @@ def test_python_without_memory_is_told(ct):
     assert failure(ct, "no-memory").code == "outside_out_of_memory"
 
 
-@pytest.mark.parametrize("mode", ["hang", "hang-apart"])
+@pytest.mark.parametrize("mode", [pytest.param("hang", marks=pytest.mark.slow), "hang-apart"])
 def test_a_program_that_hangs_is_stopped_with_its_children(ct, tmp_path, mode):
     """At the time limit the program and its child are killed, also a child in a session of its own; the folder goes."""
     if mode == "hang-apart" and sys.platform != "linux":

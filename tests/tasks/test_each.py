@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from distributed import Scheduler, SpecCluster, Worker, get_worker
 
 from lungpipe.errors import DatasetError
 from tasks.cluster import dask_cluster
@@ -54,7 +55,7 @@ def test_item_that_kills_its_worker_fails_alone(address):
 def test_item_past_its_time_is_stopped(address):
     """An item that hangs is ended after its time, and the others finish."""
     start = time.monotonic()
-    found = dict(each(address, work, ["hang", 1, 2, 3], timeout_s=1))
+    found = dict(each(address, work, ["hang", 1, 2, 3], timeout_s=4))
     assert time.monotonic() - start < 60
     assert isinstance(found[0], Failure)
     assert found[0].code == "timeout"
@@ -70,6 +71,24 @@ def test_worker_that_dies_twice_in_a_quarter_of_a_minute_comes_back():
         assert dict(each(where, work, ["hang"], timeout_s=11))[0].code == "timeout"
         assert time.monotonic() - died < 40
         assert dict(each(where, work, [1], timeout_s=30)) == {0: 1}
+
+
+def place_of(item):
+    """Name of the worker that does the item."""
+    return get_worker().name
+
+
+def test_items_go_where_there_is_memory_for_them():
+    """What one worker has no room for goes to the other; what neither has room for fails untried, with both figures."""
+    small, large = ({"cls": Worker, "options": {"memory_limit": n, "nthreads": 1}} for n in ("1GiB", "4GiB"))
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": "127.0.0.1:0"}}
+    with SpecCluster({"small": small, "large": large}, scheduler, silence_logs=50) as cluster:
+        needs = [2 * 2**30] * 6 + [5 * 2**30] + [2**20]
+        found = dict(each(cluster.scheduler_address, place_of, needs, needs_bytes=needs))
+    assert [found[i] for i in range(6)] == ["large"] * 6
+    assert found[6].code == "too_large_for_a_worker"
+    assert "5.0 GiB by its headers, and the largest worker may take 3.8 GiB" in found[6].message
+    assert found[7] in {"small", "large"}
 
 
 def test_no_scheduler_is_told_at_once(monkeypatch):
