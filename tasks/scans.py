@@ -8,8 +8,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import Exclusion
-from lungpipe.scan import ScanResult, process_scan
+from lungpipe.scan import ScanResult, process_scan, stages_of
 from lungpipe.scan.memory import projected_bytes
+from lungpipe.store import ledger
+from lungpipe.store.place import Place
 from tasks.each import Failure, each
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def process_shard(
     """Process every scan of a shard; each ends as a result, with rows or with an exclusion."""
     results = []
     excluded = reused = 0
-    needs = [projected_bytes(job.geometry, needs_lungs=settings.needs_lungs) for job in jobs]
+    place = Place.at(workspace)
+    needs = [_needs_bytes(job, settings, place) for job in jobs]
     for position, outcome in each(
         address, process_scan, jobs, settings, workspace, timeout_s=timeout_s, needs_bytes=needs
     ):
@@ -48,6 +51,14 @@ def process_shard(
         results.append(result)
         advance(1, ", ".join(f"{n} {word}" for n, word in ((reused, "reused"), (excluded, "excluded")) if n))
     return sorted(results, key=lambda r: (r.patient_id, r.series_uid))
+
+
+def _needs_bytes(job: ScanJob, settings: ScanSettings, place: Place) -> int:
+    """Memory for a scan, by its headers; one whose artefacts all have records is only looked over."""
+    known = set(ledger.refs(place, job.patient_id))
+    if all(entry.ref in known for entry in stages_of(job, settings)):
+        return 0
+    return projected_bytes(job.geometry, needs_lungs=settings.needs_lungs)
 
 
 def _failed(job: ScanJob, failure: Failure) -> ScanResult:
