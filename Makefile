@@ -8,8 +8,8 @@ SHARED := -n 2 --dist loadfile
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.
 DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
 
-# Bytecode of what is imported is made then and kept: pip would make it of everything, half of an install's time, and
-# workers that may not keep it start twice as slowly.
+# Bytecode of what is imported is made then and kept: pip would make it of everything, half of an install's time. Where
+# it may not be kept, every process compiles the project and its tests again.
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 

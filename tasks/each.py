@@ -54,7 +54,8 @@ def each(
     timeout_s : float, optional
         Wall seconds that one item may run on a worker.
     needs_bytes : sequence of int, optional
-        Memory that each item needs. It goes to a worker that has it; where none has, it fails without being tried.
+        Memory that each item needs. It goes to a worker that has it, unless all such are gone; where none
+        has, it fails without being tried.
     """
     with Client(address, set_as_default=False) as client, client.as_current():
         # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
@@ -66,7 +67,12 @@ def each(
                 yield i, able
                 continue
             key = f"{function.__name__}-{time.monotonic_ns()}-{i}"
-            futures[client.submit(function, item, *args, pure=False, key=key, workers=able)] = i
+            # A worker that died comes back under another address: what waits for the old one must not wait for ever.
+            elsewhere = able is not None
+            future = client.submit(
+                function, item, *args, pure=False, key=key, workers=able, allow_other_workers=elsewhere
+            )
+            futures[future] = i
         started: dict[str, float] = {}
         while futures:
             try:

@@ -37,7 +37,7 @@ def test_a_sound_workspace_has_no_finding(workspace):
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_one_flipped_bit_anywhere_is_named(workspace, step):
-    """A bit flipped in any file (quick: every third) of one patient or of the cohort is found; what is named is the file or its folder."""
+    """A bit flipped in any file (quick: every ninth) of one patient or of the cohort is found; what is named is the file or its folder."""
     others = [*ledger.patients(Place.at(workspace))[1:]]
     stores = {r.id for scope in others for r in ledger.records(Place.at(workspace), scope)}
     names = [PurePosixPath(p.relative_to(workspace).as_posix()) for p in sorted(workspace.rglob("*")) if p.is_file()]

@@ -3,6 +3,7 @@
 import os
 import time
 
+import dask
 import pytest
 from distributed import Scheduler, SpecCluster, Worker, get_worker
 
@@ -78,17 +79,47 @@ def place_of(item):
     return get_worker().name
 
 
+def nap_on(item):
+    """Take a moment."""
+    time.sleep(0.1)
+    return place_of(item)
+
+
+#: Workers inside the process of the tests share its memory: they must not stop for it.
+NO_PAUSE = dict.fromkeys((f"distributed.worker.memory.{what}" for what in ("target", "spill", "pause")), False)
+
+
 def test_items_go_where_there_is_memory_for_them():
     """What one worker has no room for goes to the other; what neither has room for fails untried, with both figures."""
     small, large = ({"cls": Worker, "options": {"memory_limit": n, "nthreads": 1}} for n in ("1GiB", "4GiB"))
     scheduler = {"cls": Scheduler, "options": {"dashboard_address": "127.0.0.1:0"}}
-    with SpecCluster({"small": small, "large": large}, scheduler, silence_logs=50) as cluster:
+    with (
+        dask.config.set(NO_PAUSE),
+        SpecCluster({"small": small, "large": large}, scheduler, silence_logs=50) as cluster,
+    ):
         needs = [2 * 2**30] * 6 + [5 * 2**30] + [2**20]
         found = dict(each(cluster.scheduler_address, place_of, needs, needs_bytes=needs))
     assert [found[i] for i in range(6)] == ["large"] * 6
     assert found[6].code == "too_large_for_a_worker"
     assert "5.0 GiB by its headers, and the largest worker may take 3.8 GiB" in found[6].message
     assert found[7] in {"small", "large"}
+
+
+def test_items_do_not_wait_for_a_worker_that_is_gone():
+    """After the only worker with the memory is gone, what was meant for it is done all the same."""
+    small, large = ({"cls": Worker, "options": {"memory_limit": n, "nthreads": 1}} for n in ("1GiB", "4GiB"))
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": "127.0.0.1:0"}}
+    with (
+        dask.config.set(NO_PAUSE),
+        SpecCluster({"small": small, "large": large}, scheduler, silence_logs=50) as cluster,
+    ):
+        needs = [2 * 2**30] * 20
+        coming = each(cluster.scheduler_address, nap_on, needs, needs_bytes=needs)
+        found = dict([next(coming)])
+        cluster.sync(cluster.workers["large"].close)
+        found |= dict(coming)
+    assert len(found) == 20
+    assert set(found.values()) == {"small", "large"}
 
 
 def test_no_scheduler_is_told_at_once(monkeypatch):
