@@ -30,7 +30,7 @@ from lungpipe.segment.fusion import agreement_map, disagreement, fuse
 from lungpipe.store import ledger
 from lungpipe.store.history import counted_as
 from lungpipe.store.place import Place
-from lungpipe.store.tables import make_table, read_table, write_table
+from lungpipe.store.tables import read_table, write_rows
 from lungpipe.store.volumes import read_labels, read_mask, read_volume, write_labels, write_mask, write_volume
 from lungpipe.volume import Mask
 
@@ -252,7 +252,7 @@ class _Scan:
     ) -> None:
         names = ("exclusions", *others)
         for part in names:
-            write_table(make_table(part, getattr(rows, part)), self.place, part_path(entry.ref, part))
+            write_rows(part, getattr(rows, part), self.place, part_path(entry.ref, part))
         self._lap("write")
         self._record(entry, [*(part_path(entry.ref, part) for part in names), *outputs])
 

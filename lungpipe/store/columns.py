@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import pandas as pd
-
 Dtype = Literal["str", "int64", "Int64", "float64"]
+#: Cells of one row, or of all rows of a table; what compares them with operators does not tell the two apart.
+Cells = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,12 @@ class Relation:
     words : str
         For people: what holds.
     holds : callable
-        From the table to one bool a row.
+        From a table to one bool a row, or from a row, with NaN for a missing number, to one bool: it compares cells with
+        operators alone.
     """
 
     words: str
-    holds: Callable[[pd.DataFrame], pd.Series[bool]]
+    holds: Callable[[Cells], Cells]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,17 @@ name or UID does not have their form, and a table that holds one is refused.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_, or_
 from typing import TYPE_CHECKING
 
 from lungpipe.dicom.codes import CODES, VERDICTS
 from lungpipe.store.columns import Between, Column, Further, ListOf, Matches, OneOf, Relation, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    import pandas as pd
+    from lungpipe.store.columns import Cells
 
 #: Rounding that a limit of an interval may be off by.
 _ROUNDING = 1e-9
@@ -44,6 +46,16 @@ CLIPPED_BY = {
     "vessel": "a large vessel or airway",
     "wall": "chest wall, mediastinum or whatever else is not the nodule's lung",
 }
+
+
+def _missing(cells: Cells) -> Cells:
+    """Whether numbers are missing, of one row or of all."""
+    return cells != cells
+
+
+def _among(cells: Cells, values: Sequence[str]) -> Cells:
+    """Whether texts are among the values, of one row or of all."""
+    return reduce(or_, [cells == value for value in values])
 
 
 def _pseudonym(letter: str, *, empty: bool = False) -> Matches:
@@ -130,9 +142,9 @@ EXCLUSIONS = Schema(
 _OF_IMAGES = ["x_mm", "y_mm", "mean_hu", "median_hu", "calcified_fraction", "soft_rim_fraction"]
 
 
-def _told_by_images(table: pd.DataFrame) -> pd.Series[bool]:
-    without, missing = table["intensities"] == "none", table[_OF_IMAGES].isna()
-    return missing.all(axis=1).eq(without) & missing.any(axis=1).eq(without) & (table["volume_id"] == "").eq(without)
+def _told_by_images(t: Cells) -> Cells:
+    without, missing = t["intensities"] == "none", [_missing(t[name]) for name in _OF_IMAGES]
+    return (reduce(and_, missing) == without) & (reduce(or_, missing) == without) & ((t["volume_id"] == "") == without)
 
 
 NODULES = Schema(
@@ -196,9 +208,8 @@ AGREEMENT = Schema(
 )  # fmt: skip
 
 
-def _adds_up(table: pd.DataFrame) -> pd.Series[bool]:
-    parts = table[[f"clipped_{cause}" for cause in CLIPPED_BY]].sum(axis=1)
-    return (parts - table["clipped_fraction"]).abs() <= _ROUNDING
+def _adds_up(t: Cells) -> Cells:
+    return abs(sum(t[f"clipped_{cause}"] for cause in CLIPPED_BY) - t["clipped_fraction"]) <= _ROUNDING
 
 
 FEATURES = Schema(
@@ -224,7 +235,7 @@ FEATURES = Schema(
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm"),
     (
-        Relation("radius_mm is 0 for the nodule and the controls, and for no other region", lambda t: t["region"].isin(["nodule", *CONTROLS]) == (t["radius_mm"] == 0)),
+        Relation("radius_mm is 0 for the nodule and the controls, and for no other region", lambda t: _among(t["region"], ("nodule", *CONTROLS)) == (t["radius_mm"] == 0)),
         Relation("inner_mm is 0 but for rings, and less than radius_mm", lambda t: (t["inner_mm"] == 0) | ((t["region"] == "ring") & (t["inner_mm"] < t["radius_mm"]))),
         Relation("the parts that clipping took add up to clipped_fraction", _adds_up),
     ),
@@ -242,8 +253,8 @@ _CONFIGURATION = (
 _NO_RADIUS = Relation(
     "radius_mm is missing for 'chosen' and 'baseline' and nowhere else",
     lambda t: (
-        (t["segmenter"].isin([CHOSEN, BASELINE]) == t["radius_mm"].isna())
-        & (t["region"].isin([CHOSEN, *BASELINES]) == t["radius_mm"].isna())
+        (_among(t["segmenter"], (CHOSEN, BASELINE)) == _missing(t["radius_mm"]))
+        & (_among(t["region"], (CHOSEN, *BASELINES)) == _missing(t["radius_mm"]))
     ),
 )
 
@@ -284,7 +295,7 @@ def _within(low: str, high: str) -> Relation:
     return Relation(
         f"{low} <= auc <= {high}",
         lambda t: (
-            t[[low, "auc", high]].isna().any(axis=1)
+            reduce(or_, map(_missing, (t[low], t["auc"], t[high])))
             | ((t[low] <= t["auc"] + _ROUNDING) & (t["auc"] <= t[high] + _ROUNDING))
         ),
     )
@@ -349,7 +360,9 @@ def _drop(name: str, meaning: str, example: float) -> Column:
 def _around(low: str, middle: str, high: str) -> Relation:
     return Relation(
         f"{low} <= {middle} <= {high}",
-        lambda t: t[[low, middle, high]].isna().any(axis=1) | ((t[low] <= t[middle]) & (t[middle] <= t[high])),
+        lambda t: (
+            reduce(or_, map(_missing, (t[low], t[middle], t[high]))) | ((t[low] <= t[middle]) & (t[middle] <= t[high]))
+        ),
     )
 
 
