@@ -22,7 +22,7 @@ from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.learn.explanation import forget_explanation
 from lungpipe.lineage.openlineage import Data, Events, open_lineage, table_data
 from lungpipe.lineage.tombstones import withdrawn
-from lungpipe.scan import stages_of
+from lungpipe.scan import stages_by
 from lungpipe.scan.memory import stored_bytes
 from lungpipe.store import ledger
 from lungpipe.store.ledger import digest_files
@@ -176,7 +176,8 @@ def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, ti
     """Process every scan, shard by shard; every future is resolved."""
     settings.prepare()
     if place.local is not None:
-        volumes = ((job, ledger.path_of(stages_of(job, settings).volume.ref)) for job in plan.jobs)
+        stages_of = stages_by(settings)
+        volumes = ((job, ledger.path_of(stages_of(job).volume.ref)) for job in plan.jobs)
         sizes = [stored_bytes(job.geometry) for job, path in volumes if not place.exists(path)]
         require_room(place, sum(sizes), f"{len(sizes)} scans that are not stored yet")
     with progress("scans", len(plan.jobs)) as advance:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from dask.utils import parse_bytes
 
 from flows.plan import check_config, evaluation, plan_run
-from flows.standing import WorkNeededError, nothing_new, run_entry, stage_refs
+from flows.standing import WorkNeededError, nothing_new, run_entry
 from lungpipe.curate import curate
 from lungpipe.dicom.index import one_after_another
 from lungpipe.dicom.memory import memory_path, remember
 from lungpipe.learn.baselines import baseline_keys
 from lungpipe.lineage.tombstones import withdrawn
-from lungpipe.scan import stages_of
+from lungpipe.scan import stages_by
 from lungpipe.scan.controls import BOX, SHUFFLED
 from lungpipe.scan.memory import projected_bytes
 from lungpipe.store import ledger
@@ -150,10 +150,10 @@ def forecast(config: RunConfig, place: Place) -> Forecast:
     spec, settings = check_config(config)
     curation, pixels_seen = _curated(config)
     plan = plan_run(config, spec, curation, withdrawn(place))
-    standing, to_make, done, begun = _scans(plan, settings, place)
+    standing, to_make, done, begun, refs = _scans(plan, settings, place)
     regions = [(name, spec.kind, spec.radius_mm) for name in _segmenters(settings) for spec in settings.specs]
     configurations = _configurations(config, spec, plan, regions)
-    entry = run_entry(config, spec, stage_refs(plan, settings), plan)
+    entry = run_entry(config, spec, refs, plan)
     finished = entry.ref in ledger.refs(place, ledger.COHORT)
     if configurations:
         (standing if finished else to_make)["configuration"] = configurations
@@ -204,22 +204,24 @@ def _curated(config: RunConfig) -> tuple[Curation, bool]:
                 return curate(archive, memory, one_after_another, quality, pixels=False, advance=advance), False
 
 
-def _scans(plan: Plan, settings: ScanSettings, place: Place) -> tuple[Counter[str], Counter[str], int, int]:
-    """Artefacts with and without a record by kind, and scans that have all and some of theirs."""
+def _scans(plan: Plan, settings: ScanSettings, place: Place) -> tuple[Counter[str], Counter[str], int, int, list[str]]:
+    """Artefacts with and without a record by kind, scans that have all and some of theirs, and the names of all."""
     standing: Counter[str] = Counter()
     to_make: Counter[str] = Counter()
     done = begun = 0
     there: dict[str, set[str]] = {}
-    for job in plan.jobs:
+    refs: list[str] = []
+    for job, stages in zip(plan.jobs, map(stages_by(settings), plan.jobs), strict=True):
         if job.patient_id not in there:
-            there[job.patient_id] = set(ledger.refs(place, job.patient_id))
-        found = [(counted_as(entry), entry.ref in there[job.patient_id]) for entry in stages_of(job, settings)]
+            there = {job.patient_id: set(ledger.refs(place, job.patient_id))}  # jobs come patient by patient
+        found = [(counted_as(entry), entry.ref in there[job.patient_id]) for entry in stages]
+        refs += [entry.ref for entry in stages]
         standing.update(kind for kind, stands in found if stands)
         to_make.update(kind for kind, stands in found if not stands)
         n_standing = sum(stands for _, stands in found)
         done += n_standing == len(found)
         begun += 0 < n_standing < len(found)
-    return standing, to_make, done, begun
+    return standing, to_make, done, begun, sorted(refs)
 
 
 def _segmenters(settings: ScanSettings) -> list[str]:

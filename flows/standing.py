@@ -14,7 +14,7 @@ from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.errors import DatasetError
 from lungpipe.learn.external import read_external
 from lungpipe.lineage.tombstones import withdrawn
-from lungpipe.scan import stages_of
+from lungpipe.scan import stages_by
 from lungpipe.store import ledger
 from lungpipe.store.closure import closure
 from lungpipe.store.place import Place
@@ -47,7 +47,7 @@ class WorkNeededError(Exception):
 
 def stage_refs(plan: Plan, settings: ScanSettings) -> list[str]:
     """Names of all that the scans of a plan come to."""
-    return sorted(entry.ref for job in plan.jobs for entry in stages_of(job, settings))
+    return sorted(entry.ref for stages in map(stages_by(settings), plan.jobs) for entry in stages)
 
 
 def run_entry(config: RunConfig, spec: DatasetSpec, stages: Sequence[str], plan: Plan) -> ledger.Record:

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import Exclusion
-from lungpipe.scan import ScanResult, process_scan, stages_of
+from lungpipe.scan import ScanResult, process_scan, stages_by
 from lungpipe.scan.memory import projected_bytes
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
@@ -41,7 +41,7 @@ def process_shard(
     results = []
     excluded = reused = 0
     place = Place.at(workspace)
-    needs = [_needs_bytes(job, settings, place) for job in jobs]
+    needs = _needs_bytes(jobs, settings, place)
     for position, outcome in each(
         address, process_scan, jobs, settings, workspace, timeout_s=timeout_s, needs_bytes=needs
     ):
@@ -53,12 +53,14 @@ def process_shard(
     return sorted(results, key=lambda r: (r.patient_id, r.series_uid))
 
 
-def _needs_bytes(job: ScanJob, settings: ScanSettings, place: Place) -> int:
-    """Memory for a scan, by its headers; one whose artefacts all have records is only looked over."""
-    known = set(ledger.refs(place, job.patient_id))
-    if all(entry.ref in known for entry in stages_of(job, settings)):
-        return 0
-    return projected_bytes(job.geometry, needs_lungs=settings.needs_lungs)
+def _needs_bytes(jobs: list[ScanJob], settings: ScanSettings, place: Place) -> list[int]:
+    """Memory for each scan, by its headers; one whose artefacts all have records is only looked over."""
+    needs = []
+    for job, stages in zip(jobs, map(stages_by(settings), jobs), strict=True):
+        known = set(ledger.refs(place, job.patient_id))
+        standing = all(entry.ref in known for entry in stages)
+        needs.append(0 if standing else projected_bytes(job.geometry, needs_lungs=settings.needs_lungs))
+    return needs
 
 
 def _failed(job: ScanJob, failure: Failure) -> ScanResult:

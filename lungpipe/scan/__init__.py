@@ -3,7 +3,7 @@
 from lungpipe.scan.process import ScanResult, process_scan
 from lungpipe.scan.rows import gather_parts
 from lungpipe.scan.settings import ScanSettings, settings_from
-from lungpipe.scan.stages import ScanJob, Stages, stages_of
+from lungpipe.scan.stages import ScanJob, Stages, stages_by, stages_of
 
 __all__ = [
     "ScanJob",
@@ -13,5 +13,6 @@ __all__ = [
     "gather_parts",
     "process_scan",
     "settings_from",
+    "stages_by",
     "stages_of",
 ]

@@ -12,7 +12,7 @@ from lungpipe.segment import fusion
 from lungpipe.store import ledger, volumes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from lungpipe.dicom.source import Source
     from lungpipe.geometry import Geometry
@@ -97,16 +97,74 @@ def stages_of(job: ScanJob, settings: ScanSettings) -> Stages:
 
     A scan without nodules has a volume and no more.
     """
+    return stages_by(settings)(job)
 
-    def named(kind: str, made_from: list[Record], **what: Any) -> Record:
-        subject = {**job.who, **what.pop("subject", {})}
-        return ledger.named(job.patient_id, kind, subject=subject, made_from=[r.ref for r in made_from], **what)
 
-    volume = named(
-        "volume",
-        [],
-        subject={"study_uid": job.study_uid},
-        inputs={
+def stages_by(settings: ScanSettings) -> Callable[[ScanJob], Stages]:
+    """:func:`stages_of` for many scans: what the settings come to is put into words once."""
+    segmenters, consensus = settings.segmenter_names(), settings.consensus_names()
+    lung_names = settings.lung_names() if settings.needs_lungs else None
+    features_by: dict[str, Any] = {"settings": settings.feature_names(), "versions": settings.feature_versions()}
+
+    def stages(job: ScanJob) -> Stages:
+        def named(kind: str, made_from: list[Record], **what: Any) -> Record:
+            subject = {**job.who, **what.pop("subject", {})}
+            return ledger.named(job.patient_id, kind, subject=subject, made_from=[r.ref for r in made_from], **what)
+
+        volume = named("volume", [], **_source(job))
+        if not job.nodules:
+            return Stages(volume, None, None, {}, {})
+        annotations = named(
+            "annotations",
+            [volume],
+            inputs={"nodules": [_describe(nodule) for nodule in job.nodules]},
+            versions={"scan": VERSION},
+        )
+        lungs = (
+            None
+            if lung_names is None
+            else named("lung", [volume], settings=lung_names, versions={"lung": lung.VERSION})
+        )
+        masks = {
+            name: named(
+                "masks",
+                [volume, annotations],
+                subject={"segmenter": name},
+                settings={"segmenter": plugin},
+                versions={"scan": VERSION},
+            )
+            for name, plugin in segmenters.items()
+        }
+        methods = list(masks.values())
+        for name, way in consensus.items():
+            masks[name] = named(
+                "masks",
+                [volume, annotations, *methods],
+                subject={"segmenter": name},
+                settings={"consensus": way},
+                versions={"scan": VERSION},
+            )
+        agreement = (
+            named("agreement", [volume, *masks.values()], versions={"scan": VERSION, "fusion": fusion.VERSION})
+            if len(methods) > 1
+            else None
+        )
+        features = {
+            name: named(
+                "features", [volume, entry, *([lungs] if lungs else [])], subject={"segmenter": name}, **features_by
+            )
+            for name, entry in masks.items()
+        }
+        return Stages(volume, annotations, lungs, masks, features, agreement)
+
+    return stages
+
+
+def _source(job: ScanJob) -> dict[str, Any]:
+    """What a volume is made from."""
+    return {
+        "subject": {"study_uid": job.study_uid},
+        "inputs": {
             "source_sha256": job.source_sha256,
             "n_files": len({source.file for source in job.files}),
             "instances": list(job.instances),
@@ -116,56 +174,8 @@ def stages_of(job: ScanJob, settings: ScanSettings) -> Stages:
             "direction": list(job.geometry.direction),
             "codes": list(job.codes),
         },
-        versions={"read": read.VERSION, "volumes": volumes.VERSION},
-    )
-    if not job.nodules:
-        return Stages(volume, None, None, {}, {})
-    annotations = named(
-        "annotations",
-        [volume],
-        inputs={"nodules": [_describe(nodule) for nodule in job.nodules]},
-        versions={"scan": VERSION},
-    )
-    lungs = (
-        named("lung", [volume], settings=settings.lung_names(), versions={"lung": lung.VERSION})
-        if settings.needs_lungs
-        else None
-    )
-    masks = {
-        name: named(
-            "masks",
-            [volume, annotations],
-            subject={"segmenter": name},
-            settings={"segmenter": plugin},
-            versions={"scan": VERSION},
-        )
-        for name, plugin in settings.segmenter_names().items()
+        "versions": {"read": read.VERSION, "volumes": volumes.VERSION},
     }
-    methods = list(masks.values())
-    for name, consensus in settings.consensus_names().items():
-        masks[name] = named(
-            "masks",
-            [volume, annotations, *methods],
-            subject={"segmenter": name},
-            settings={"consensus": consensus},
-            versions={"scan": VERSION},
-        )
-    agreement = (
-        named("agreement", [volume, *masks.values()], versions={"scan": VERSION, "fusion": fusion.VERSION})
-        if len(methods) > 1
-        else None
-    )
-    features = {
-        name: named(
-            "features",
-            [volume, entry, *([lungs] if lungs else [])],
-            subject={"segmenter": name},
-            settings=settings.feature_names(),
-            versions=settings.feature_versions(),
-        )
-        for name, entry in masks.items()
-    }
-    return Stages(volume, annotations, lungs, masks, features, agreement)
 
 
 def _describe(nodule: Nodule) -> dict[str, Any]:
