@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,13 +98,13 @@ def run(
     if without_images:
         from flows.shape_plan import standing_shapes
 
-        standing = standing_shapes(config, place)
+        look = partial(standing_shapes, config, place)
     else:
         from flows.plan import check_config
         from flows.standing import standing_run
 
-        standing = standing_run(config, *check_config(config), place)
-    if standing is not None:
+        look = partial(standing_run, config, *check_config(config), place)
+    if (standing := look()) is not None:
         print("nothing to do: recipe, archive and results are as they were", file=sys.stderr)  # noqa: T201
         _conclude(standing, strict)
         return
@@ -119,6 +120,10 @@ def run(
     except KeyboardInterrupt:
         _fail(f"lungpipe: interrupted; {resume}", FAILED_PART_WAY)
     except Exception as error:  # noqa: BLE001  a person wants the way on, the log has the rest
+        if not isinstance(error, LungpipeError) and (standing := look()) is not None:
+            print(f"the run is whole, but Prefect could not note its end ({type(error).__name__})", file=sys.stderr)  # noqa: T201
+            _conclude(standing, strict)
+            return
         _fail(f"lungpipe: {type(error).__name__}: {error}; {resume}", FAILED_PART_WAY)
     _conclude(outcome, strict)
 

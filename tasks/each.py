@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,19 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client, wait
 from distributed.scheduler import KilledWorker
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+from lungpipe.errors import LungpipeError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+#: Codes of failures of a disk or server: nothing is wrong with the item.
+NO_ROOM, IO_FAILED = "no_room", "io_failed"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _POLL_S = 2.0
+#: Seconds within which a scheduler answers.
+_ANSWER_S = 10
+#: Seconds that a scheduler which went away may take to come back.
+BACK_WITHIN_S = 600.0
 #: Share of its memory limit at which Dask stops a worker.
 _MOST_OF_A_WORKER = 0.95
 
@@ -40,7 +51,8 @@ def each(
 
     A result is released as soon as it is yielded, so a worker that dies takes down only what it was doing. An item
     that kills its workers, raises, or runs longer than ``timeout_s`` yields a :class:`Failure`; the worker of the
-    last kind is restarted, which also ends C code that would not listen.
+    last kind is restarted, which also ends C code that would not listen. When the scheduler goes away, all that was not
+    yielded begins again as soon as one answers at its address.
 
     Parameters
     ----------
@@ -56,35 +68,90 @@ def each(
     needs_bytes : sequence of int, optional
         Memory that each item needs. It goes to a worker that has it, unless all such are gone; where none
         has, it fails without being tried.
+
+    Raises
+    ------
+    LungpipeError
+        If the scheduler stays away.
     """
-    with Client(address, set_as_default=False) as client, client.as_current():
-        # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
-        room = _room(client) if needs_bytes is not None else {}
-        futures: dict[Any, int] = {}
-        for i, item in enumerate(items):
-            able = _able(room, needs_bytes[i]) if needs_bytes is not None else None
-            if isinstance(able, Failure):
-                yield i, able
-                continue
-            key = f"{function.__name__}-{time.monotonic_ns()}-{i}"
-            # A worker that died comes back under another address: what waits for the old one must not wait for ever.
-            elsewhere = able is not None
-            future = client.submit(
-                function, item, *args, pure=False, key=key, workers=able, allow_other_workers=elsewhere
-            )
-            futures[future] = i
-        started: dict[str, float] = {}
-        while futures:
-            try:
-                done = wait(list(futures), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                done = set()
-            for future in done:
-                yield futures.pop(future), _outcome(future)
-                future.release()
-            if timeout_s is not None:
-                for future in _overdue(client, futures, started, timeout_s):
-                    yield futures.pop(future), Failure("timeout", f"it ran longer than {timeout_s:g} s and was stopped")
+    left = set(range(len(items)))
+    while left:
+        try:
+            with _connected(address) as client:
+                for position, outcome in _while_connected(client, function, items, left, args, timeout_s, needs_bytes):
+                    left.discard(position)
+                    yield position, outcome
+        except _SchedulerLostError:
+            continue
+
+
+class _SchedulerLostError(Exception):
+    """The scheduler went away, and with it all that it knew of."""
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    """A client, as soon as a scheduler answers.
+
+    Raises
+    ------
+    LungpipeError
+        If none does in time.
+    """
+    deadline = time.monotonic() + BACK_WITHIN_S
+    while True:
+        try:
+            client = Client(address, timeout=_ANSWER_S, set_as_default=False)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise LungpipeError(
+                    f"the Dask scheduler at {address} has been away for {BACK_WITHIN_S:g} s; start it and its workers again"
+                ) from error
+            time.sleep(_POLL_S)
+        else:
+            break
+    with client, client.as_current():
+        yield client
+
+
+def _while_connected(
+    client: Client,
+    function: Callable[..., Any],
+    items: Sequence[Any],
+    wanted: Iterable[int],
+    args: tuple[Any, ...],
+    timeout_s: float | None,
+    needs_bytes: Sequence[int] | None,
+) -> Iterator[tuple[int, Any | Failure]]:
+    # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
+    room = _room(client) if needs_bytes is not None else {}
+    futures: dict[Any, int] = {}
+    for i in sorted(wanted):
+        able = _able(room, needs_bytes[i]) if needs_bytes is not None else None
+        if isinstance(able, Failure):
+            yield i, able
+            continue
+        key = f"{function.__name__}-{time.monotonic_ns()}-{i}"
+        # A worker that died comes back under another address: what waits for the old one must not wait for ever.
+        elsewhere = able is not None
+        future = client.submit(
+            function, items[i], *args, pure=False, key=key, workers=able, allow_other_workers=elsewhere
+        )
+        futures[future] = i
+    started: dict[str, float] = {}
+    while futures:
+        try:
+            done = wait(list(futures), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        if client.status != "running" or any(future.cancelled() for future in done):
+            raise _SchedulerLostError
+        for future in done:
+            yield futures.pop(future), _outcome(future)
+            future.release()
+        if timeout_s is not None:
+            for future in _overdue(client, futures, started, timeout_s):
+                yield futures.pop(future), Failure("timeout", f"it ran longer than {timeout_s:g} s and was stopped")
 
 
 def _room(client: Client) -> dict[str, float]:
@@ -111,13 +178,25 @@ def _outcome(future: Any) -> Any | Failure:
         return future.result()
     except KilledWorker:
         return Failure("worker_died", "the worker process died each time it was tried; memory or native code")
+    except OSError as error:
+        where = _place_of(error)
+        if error.errno in _NO_ROOM:
+            return Failure(NO_ROOM, f"no room was left on the disk at {where}")
+        return Failure(
+            IO_FAILED,
+            f"{type(error).__name__} ({errno.errorcode.get(error.errno or 0, 'no number')}) at {where}: a disk or server failed; run again",
+        )
     except Exception as error:  # noqa: BLE001  one item never stops the others; its kind is recorded
-        # The place tells a developer where to look; the error's own words might name a patient.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
+        where = _place_of(error)
         return Failure(
             "internal_error", f"{type(error).__name__} at {where} in the worker; this is a bug: please report it"
         )
+
+
+def _place_of(error: BaseException) -> str:
+    """Where an error came up, for a developer to look; the error's own words might name a patient."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(place.filename).name}:{place.lineno}"
 
 
 def _overdue(client: Client, futures: dict[Any, int], started: dict[str, float], timeout_s: float) -> list[Any]:

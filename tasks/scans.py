@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lungpipe.errors import Exclusion
+from lungpipe.errors import Exclusion, LungpipeError
 from lungpipe.scan import ScanResult, process_scan, stages_by
 from lungpipe.scan.memory import projected_bytes
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
-from tasks.each import Failure, each
+from tasks.each import IO_FAILED, NO_ROOM, Failure, each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lungpipe.scan import ScanJob, ScanSettings
 
@@ -37,20 +37,46 @@ def process_shard(
     timeout_s: float,
     advance: Callable[[int, str], None],
 ) -> list[ScanResult]:
-    """Process every scan of a shard; each ends as a result, with rows or with an exclusion."""
+    """Process every scan of a shard; each ends as a result, with rows or with an exclusion.
+
+    A scan for which a disk or server failed is tried once more, after all others.
+
+    Raises
+    ------
+    LungpipeError
+        If the disk of the workspace is full: every further scan would fail.
+    """
     results = []
     excluded = reused = 0
-    place = Place.at(workspace)
-    needs = _needs_bytes(jobs, settings, place)
-    for position, outcome in each(
-        address, process_scan, jobs, settings, workspace, timeout_s=timeout_s, needs_bytes=needs
-    ):
-        result = _failed(jobs[position], outcome) if isinstance(outcome, Failure) else outcome
+    for job, outcome in _outcomes(address, jobs, settings, workspace, timeout_s):
+        result = _failed(job, outcome) if isinstance(outcome, Failure) else outcome
         excluded += result.exclusion is not None
         reused += not result.made and result.exclusion is None
         results.append(result)
         advance(1, ", ".join(f"{n} {word}" for n, word in ((reused, "reused"), (excluded, "excluded")) if n))
     return sorted(results, key=lambda r: (r.patient_id, r.series_uid))
+
+
+def _outcomes(
+    address: str, jobs: list[ScanJob], settings: ScanSettings, workspace: str, timeout_s: float
+) -> Iterator[tuple[ScanJob, ScanResult | Failure]]:
+    place = Place.at(workspace)
+    left = jobs
+    for try_again in (True, False):
+        failed = []
+        needs = _needs_bytes(left, settings, place)
+        for position, outcome in each(
+            address, process_scan, left, settings, workspace, timeout_s=timeout_s, needs_bytes=needs
+        ):
+            if isinstance(outcome, Failure) and outcome.code == NO_ROOM:
+                raise LungpipeError(f"{outcome.message}; free some")
+            if try_again and isinstance(outcome, Failure) and outcome.code == IO_FAILED:
+                failed.append(left[position])
+            else:
+                yield left[position], outcome
+        left = failed
+        if not left:
+            return
 
 
 def _needs_bytes(jobs: list[ScanJob], settings: ScanSettings, place: Place) -> list[int]:

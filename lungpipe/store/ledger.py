@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,7 @@ def record(place: Place, entry: Record, outputs: Iterable[str] = (), seconds: fl
 
 
 def _write(place: Place, entry: Record) -> None:
-    values = json.loads(json.dumps(asdict(entry), default=_plain))
+    values = json.loads(json.dumps({one.name: getattr(entry, one.name) for one in fields(entry)}, default=_plain))
     values["sha256"] = _checksum(values)
     place.write(path_of(entry.ref), json.dumps(values, indent=1, sort_keys=True).encode())
 

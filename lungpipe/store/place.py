@@ -6,9 +6,10 @@ import hashlib
 import os
 import shutil
 import tempfile
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 #: Bytes hashed at once.
 _PIECE = 1 << 20
 #: Other processes write too, so no listing is remembered.
-_FRESH = {"use_listings_cache": False}
+_FRESH: dict[str, Any] = {"use_listings_cache": False}
+#: How often a request is sent to an S3 server that fails or is silent, and how long its answer may take; a night's work
+#: should not end because one request in ten fails. ``AWS_MAX_ATTEMPTS`` sets the former.
+_S3_ATTEMPTS, _S3_ANSWER_S = 8, 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Place:
     def __str__(self) -> str:
         return self.address
 
-    @property
+    @cached_property
     def local(self) -> Path | None:
         """The folder, where it is on this machine's disks."""
         return None if "://" in self.address else Path(self.address)
@@ -81,7 +85,7 @@ class Place:
         import fsspec
 
         try:
-            return fsspec.core.url_to_fs(self.address, **_FRESH)  # type: ignore[no-any-return]
+            return fsspec.core.url_to_fs(self.address, **_options(self.address))  # type: ignore[no-any-return]
         except (ImportError, ValueError) as error:
             hint = "; pip install 'lungpipe[s3]'" if self.address.startswith("s3://") else ""
             raise DatasetError(f"{self.address} cannot be opened: {error}{hint}") from error
@@ -237,9 +241,19 @@ class Place:
             return str(self.path(name))
         from zarr.storage import FsspecStore
 
-        return FsspecStore.from_url(f"{self.address}/{_inside(name)}", storage_options=_FRESH)
+        return FsspecStore.from_url(f"{self.address}/{_inside(name)}", storage_options=_options(self.address))
 
 
+def _options(address: str) -> dict[str, Any]:
+    """How a file system is opened."""
+    if not address.startswith("s3://"):
+        return _FRESH
+    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", _S3_ATTEMPTS))
+    retries = {"mode": "standard", "total_max_attempts": attempts}
+    return {**_FRESH, "config_kwargs": {"read_timeout": _S3_ANSWER_S, "retries": retries}}
+
+
+@lru_cache(maxsize=1024)
 def _inside(name: str) -> str:
     """A relative path in its plainest form, empty for the place itself.
 
@@ -257,7 +271,8 @@ def _inside(name: str) -> str:
 def write_atomically(path: Path, content: bytes, *, synced: bool = True) -> None:
     """Write a file under a temporary name in the same folder, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Workers on several machines may have the same process number.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
