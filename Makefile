@@ -3,8 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-workspace
-# Two processes, a file of tests in one of them: most tests wait for servers and workers to start.
-SHARED := -n 2 --dist loadfile
+# Two processes; tests/conftest.py says which tests share one: most wait for servers and workers to start.
+SHARED := -n 2 --dist loadgroup
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.
 DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
 
@@ -45,10 +45,10 @@ demo-cohorts/pseudonym.key:
 	mkdir -p demo-cohorts
 	echo "a public key: simulated patients have no secrets" > $@
 
-test: install check ## install, check, then all tests but the slow ones
+test: install ## install, then all tests but the slow ones
 	$(BIN)/python -m pytest $(SHARED)
 
-test-all: install check ## the slow tests too
+test-all: install ## the slow tests too
 	$(BIN)/python -m pytest $(SHARED) -m "slow or not slow"
 
 check: install ## ruff, mypy --strict, import-linter

@@ -20,6 +20,18 @@ from lungpipe.volume import CTVolume, Mask
 DATA = Path(os.environ.get("LUNGPIPE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+#: Folders whose tests share a Prefect server and Dask workers: one process of the tests runs them all.
+ON_A_SERVER = {"disturbed", "flows", "tasks"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a module in one process, and those that share a server too (``--dist loadgroup``)."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("server" if folder in ON_A_SERVER else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def pseudonym_key(tmp_path_factory, monkeypatch):
     """Every test has a key of its own and never touches the user's."""
@@ -27,6 +39,34 @@ def pseudonym_key(tmp_path_factory, monkeypatch):
     path.write_text("0123456789abcdef0123456789abcdef")
     monkeypatch.setenv("LUNGPIPE_KEY_FILE", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def dask_workers():
+    """Address of two Dask workers for all tests of a process: starting them takes longer than most uses."""
+    from tasks.cluster import dask_cluster
+
+    with dask_cluster(None, 2, "3GiB") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def server_and_workers(dask_workers):
+    """One temporary Prefect server for all flow tests, and the address of the workers."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield dask_workers
+
+
+@pytest.fixture(scope="module")
+def prefect_server(server_and_workers):
+    """Flows of this module run on the shared server and workers; without the variable they start workers of their own."""
+    from tasks.cluster import ADDRESS_VARIABLE
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ADDRESS_VARIABLE, server_and_workers)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -174,7 +174,7 @@ def run_apart(folder: Path) -> tuple[float, int, int, dict[str, int]]:
     return outcome
 
 
-@pytest.mark.parametrize("mutants", [600, pytest.param(2_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mutants", [200, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_mutated_files_end_with_a_verdict(pairs, tmp_path, mutants):
     """Hundreds of mutants in an archive: no crash, none over 5 s, never 1 GiB, and each is in a series or an exclusion."""
     draw = random.Random(7)
@@ -192,7 +192,7 @@ def test_mutated_files_end_with_a_verdict(pairs, tmp_path, mutants):
     assert ends["quarantine"] > mutants // 20
 
 
-@settings(max_examples=300, deadline=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(draw=st.randoms(use_true_random=False), rounds=st.integers(1, 4))
 def test_no_mutant_header_raises(pairs, tmp_path, draw, rounds):
     """Reading a header that was changed in up to four ways gives a row, never an error."""
@@ -206,6 +206,7 @@ def test_no_mutant_header_raises(pairs, tmp_path, draw, rounds):
     assert kind in ("image", "other", "error")
 
 
+@pytest.mark.slow
 def test_deflated_header_bomb_is_bounded(pairs, tmp_path):
     """A deflated data set of a gigabyte of zeros is refused in little memory."""
     import tracemalloc

@@ -7,17 +7,9 @@ import time
 import numpy as np
 import pytest
 from night import HEADER, PATIENTS, RECIPE, Undisturbed, table
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.cohort import cohort
-from tasks.cluster import ADDRESS_VARIABLE, dask_cluster
-
-
-@pytest.fixture(scope="session")
-def server_and_workers():
-    """A Prefect server, and the address of two Dask workers."""
-    with prefect_test_harness(server_startup_timeout=180), dask_cluster(None, 2, "2GiB") as address:
-        yield address
+from tasks.cluster import ADDRESS_VARIABLE
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A Prefect server for the flow tests, and a small cohort with every kind of bad case in it."""
+"""A small cohort with every kind of bad case in it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from lungpipe.volume import CTVolume
-from tasks.cluster import ADDRESS_VARIABLE, dask_cluster
 
 RECIPE = """
 [cohort]
@@ -27,21 +25,6 @@ classifiers = ["logistic", "knn"]
 outer_folds = 2
 inner_folds = 2
 """
-
-
-@pytest.fixture(scope="session")
-def server_and_workers():
-    """One temporary server and two Dask workers for all flow tests: starting them takes longer than most runs."""
-    with prefect_test_harness(server_startup_timeout=180), dask_cluster(None, 2, "3GiB") as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def prefect_server(server_and_workers):
-    """Flows of this module run on the shared server and workers; without the variable they start workers of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ADDRESS_VARIABLE, server_and_workers)
-        yield
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def run(*words):
     return CliRunner().invoke(app, ["airways", *map(str, words)], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_branches_and_mask_are_written(image, tmp_path):
     """The mask lies on the image's grid; the table has a row a branch, the trachea first, with lengths in mm."""
     path, lumen = image

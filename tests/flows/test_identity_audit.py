@@ -69,6 +69,7 @@ def run_and_audit(folder, make_ct, dicom_writer, family, capfd, caplog):
     return audit_workspace(Place.at(folder / "workspace"), known_terms(table_path(), terms), also)
 
 
+@pytest.mark.slow
 def test_nothing_identifying_leaves_ingestion(prefect_server, tmp_path, make_ct, dicom_writer, capfd, caplog):
     """With pseudonyms, no name, id, date, accession number or UID is in workspace, Prefect's database, output or logs."""
     report = run_and_audit(tmp_path, make_ct, dicom_writer, "Quendelbrink", capfd, caplog)

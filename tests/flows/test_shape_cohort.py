@@ -54,6 +54,7 @@ def table(workspace, name):
     return pd.read_parquet(workspace / "tables" / f"{name}.parquet")
 
 
+@pytest.mark.slow
 def test_every_nodule_has_its_rows(run):
     """Each nodule by three raters has one mask and one row of fourteen shape features; small ones stand there once more."""
     workspace, *_ = run
@@ -68,6 +69,7 @@ def test_every_nodule_has_its_rows(run):
     assert features.filter(like="original_").notna().all().all()
 
 
+@pytest.mark.slow
 def test_scores_are_of_both_data_sets(run):
     """The whole and the small nodules are evaluated apart, each with folds of its own that split no patient."""
     workspace, *_ = run
@@ -83,6 +85,7 @@ def test_scores_are_of_both_data_sets(run):
     assert (folds == 1).all()
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_what_stands(run):
     """A finished run stands until a file of it is lost; then that scan alone is made again, and tables have the same bytes."""
     _, first, standing, broken, again, changed = run
@@ -94,6 +97,7 @@ def test_a_second_run_reuses_what_stands(run):
     assert changed == []
 
 
+@pytest.mark.slow
 def test_the_page_says_that_there_is_no_ct(run):
     """The page says so at its head, has no pictures of nodules, and explains the second data set."""
     page = (run[0] / "report" / "index.html").read_text()
@@ -105,6 +109,7 @@ def test_the_page_says_that_there_is_no_ct(run):
     assert "curation.html" not in page
 
 
+@pytest.mark.slow
 def test_nothing_identifies_and_everything_is_recorded(run, monkeypatch):
     """No published id is in the workspace, and the ledger agrees with every file."""
     workspace, *_ = run
@@ -116,6 +121,7 @@ def test_nothing_identifies_and_everything_is_recorded(run, monkeypatch):
     assert list(verify_workspace(Place.at(workspace))) == []
 
 
+@pytest.mark.slow
 def test_a_nodule_leads_back_to_its_outlines(run):
     """A trace ends at the masks, once, with the digest of the outlines and no slices; pictures say why there are none."""
     workspace, *_ = run

@@ -129,7 +129,9 @@ def by_pyradiomics(image, mask, parameters, **given):
 
 
 @pytest.mark.filterwarnings("ignore:Applying `local_binary_pattern`:UserWarning")
-@pytest.mark.parametrize("extractor", [PyRadiomics(), Nested()], ids=["pyradiomics", "nested"])
+@pytest.mark.parametrize(
+    "extractor", [pytest.param(PyRadiomics(), marks=pytest.mark.slow), Nested()], ids=["pyradiomics", "nested"]
+)
 @pytest.mark.parametrize("special", FILES)
 def test_parameter_file_gives_what_pyradiomics_gives(case, tmp_path, special, extractor):
     """Every feature of a parameter file equals PyRadiomics' execute() on the whole image, in its order of columns."""

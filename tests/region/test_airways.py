@@ -32,6 +32,7 @@ def test_the_tree_is_followed_into_the_lungs(sound):
         assert found[near], end
 
 
+@pytest.mark.slow
 def test_a_leak_is_cut_off_and_other_branches_go_on():
     """Through a hole in one bronchus plain growing floods the lung; the tree stays as it is, but for that branch's end."""
     start, end, radius = TUBES[3]

@@ -141,7 +141,7 @@ def mean_p():
     return own[own["segmenter"] == "chosen"].groupby("nodule_id")["p"].mean()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_report_has_no_serious_violation(visit, report, scheme):
     """axe-core finds nothing serious on the page or on a nodule's page, in either scheme; every image has words."""
     page, only = visit(report, color_scheme=scheme), () if scheme == "light" else ("color-contrast",)
@@ -158,7 +158,7 @@ def test_report_has_no_serious_violation(visit, report, scheme):
     assert violations(page, "'#nodule-n00'", only) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_curation_page_has_no_serious_violation(visit, tmp_path, scheme):
     """The curation page has the same switch, and axe-core finds nothing serious."""
     page = visit(write_curation(make_curation(), tmp_path), color_scheme=scheme)

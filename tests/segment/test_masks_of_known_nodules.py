@@ -129,7 +129,7 @@ def published(image, label):
     ],
     ids=["lung1", "IBSI phantom"],
 )
-@pytest.mark.parametrize("prompt", ["box", "point"])
+@pytest.mark.parametrize("prompt", ["box", pytest.param("point", marks=pytest.mark.slow)])
 def test_prompts_of_published_tumours(real_data, image, label, prompt, capsys):
     """From centre and box of the published outline the default method finds it (Dice 0.75), or the mask's codes warn."""
     volume, truth = published(real_data / image, real_data / label)

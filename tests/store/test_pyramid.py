@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungpipe.store.pyramid import SMALLEST, pyramid
@@ -33,6 +33,7 @@ def test_thick_slices_wait_for_the_pixels():
     assert factors == [(1, 1, 1), (1, 2, 2), (1, 4, 4), (2, 8, 8)]
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.tuples(*[st.integers(1, 150)] * 3).filter(lambda shape: np.prod(shape) < 200_000),
     st.tuples(*[st.floats(0.3, 6)] * 3),

@@ -23,10 +23,9 @@ def work(item, offset=0):
     return item + offset
 
 
-@pytest.fixture(scope="module")
-def address():
-    with dask_cluster(None, 2, "2GiB") as where:
-        yield where
+@pytest.fixture
+def address(dask_workers):
+    return dask_workers
 
 
 def test_every_item_comes_back_with_the_shared_arguments(address):

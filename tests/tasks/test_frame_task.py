@@ -16,17 +16,15 @@ from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.dicom.quality import QualitySettings
 from lungpipe.dicom.source import Source
 from lungpipe.errors import DatasetError
-from tasks.cluster import dask_cluster
 from tasks.each import Failure
 from tasks.frame import check_frame
 
 SIGN = {"lps": 1.0, "ras": -1.0}
 
 
-@pytest.fixture(scope="module")
-def address():
-    with dask_cluster(None, 2, "2GiB") as where:
-        yield where
+@pytest.fixture
+def address(dask_workers):
+    return dask_workers
 
 
 @pytest.fixture
