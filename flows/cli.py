@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,14 +28,18 @@ from flows.plan_command import plan
 from flows.rater_commands import raters
 from flows.segment_command import segment
 from flows.stability_command import stability
+from flows.status_command import status
 from flows.store_commands import export_nifti, export_ome
 from flows.surroundings_command import stats_surroundings
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
+from lungpipe.watching.logs import json_log, say
 
 if TYPE_CHECKING:
     from flows.standing import Outcome
 
 WRONG_INPUT, FAILED_PART_WAY = 2, 3
+#: Commands whose standard error may be JSON; others ask and answer on it.
+LOGGED = {"run"}
 
 app = typer.Typer(
     name="lungpipe",
@@ -49,6 +55,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to r
 def main() -> None:
     """Run the command line; every failure that is foreseen ends as one message and an exit status."""
     try:
+        log = json_log(last=True) if LOGGED & set(sys.argv[1:2]) else nullcontext()
+        with log:
+            _call()
+    except DatasetError as error:
+        _fail(f"lungpipe: {error}", WRONG_INPUT)
+
+
+def _call() -> None:
+    try:
         app()
     except (DatasetError, PluginError, GeometryError, CaseError) as error:
         _fail(f"lungpipe: {error}", WRONG_INPUT)
@@ -57,7 +72,7 @@ def main() -> None:
 
 
 def _fail(text: str, status: int) -> None:
-    print(text, file=sys.stderr)  # noqa: T201  the command line's own output
+    say(text, logging.ERROR)
     raise SystemExit(status)
 
 
@@ -104,7 +119,7 @@ def run(
 
         standing = standing_run(config, *check_config(config), place)
     if standing is not None:
-        print("nothing to do: recipe, archive and results are as they were", file=sys.stderr)  # noqa: T201
+        say("nothing to do: recipe, archive and results are as they were")
         _conclude(standing, strict)
         return
     from flows.cohort import cohort
@@ -127,7 +142,7 @@ def _conclude(outcome: Outcome, strict: bool) -> None:
     note = f"{outcome.scans} scans ({outcome.reused} reused), {outcome.exclusions} exclusions"
     if outcome.auc is not None:
         note += f", AUC {outcome.auc:.2f} (configuration chosen inside the training folds)"
-    print(note, file=sys.stderr)  # noqa: T201  the command line's own output
+    say(note)
     _print(outcome.report)
     if strict and outcome.exclusions:
         raise SystemExit(1)
@@ -143,7 +158,7 @@ def _prefect_environment() -> None:
 
 for _command in (
     datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, export_dicom,
-    export_masks, export_ome, export_nifti, picture, plan, trace, compare, impact, withdraw, verify, gc, query,
+    export_masks, export_ome, export_nifti, picture, plan, status, trace, compare, impact, withdraw, verify, gc, query,
     dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)

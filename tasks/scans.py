@@ -35,21 +35,18 @@ def process_shard(
     settings: ScanSettings,
     workspace: str,
     timeout_s: float,
-    advance: Callable[[int, str], None],
+    tell: Callable[[ScanResult], None],
 ) -> list[ScanResult]:
-    """Process every scan of a shard; each ends as a result, with rows or with an exclusion."""
+    """Process every scan of a shard; each ends as a result, with rows or with an exclusion, and is told at once."""
     results = []
-    excluded = reused = 0
     place = Place.at(workspace)
     needs = [_needs_bytes(job, settings, place) for job in jobs]
     for position, outcome in each(
         address, process_scan, jobs, settings, workspace, timeout_s=timeout_s, needs_bytes=needs
     ):
         result = _failed(jobs[position], outcome) if isinstance(outcome, Failure) else outcome
-        excluded += result.exclusion is not None
-        reused += not result.made and result.exclusion is None
         results.append(result)
-        advance(1, ", ".join(f"{n} {word}" for n, word in ((reused, "reused"), (excluded, "excluded")) if n))
+        tell(result)
     return sorted(results, key=lambda r: (r.patient_id, r.series_uid))
 
 
