@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,14 +29,18 @@ from flows.plan_command import plan
 from flows.rater_commands import raters
 from flows.segment_command import segment
 from flows.stability_command import stability
+from flows.status_command import status
 from flows.store_commands import export_nifti, export_ome
 from flows.surroundings_command import stats_surroundings
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
+from lungpipe.watching.logs import json_log, say
 
 if TYPE_CHECKING:
     from flows.standing import Outcome
 
 WRONG_INPUT, FAILED_PART_WAY = 2, 3
+#: Commands whose standard error may be JSON; others ask and answer on it.
+LOGGED = {"run"}
 
 app = typer.Typer(
     name="lungpipe",
@@ -50,6 +56,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to r
 def main() -> None:
     """Run the command line; every failure that is foreseen ends as one message and an exit status."""
     try:
+        log = json_log(last=True) if LOGGED & set(sys.argv[1:2]) else nullcontext()
+        with log:
+            _call()
+    except DatasetError as error:
+        _fail(f"lungpipe: {error}", WRONG_INPUT)
+
+
+def _call() -> None:
+    try:
         app()
     except (DatasetError, PluginError, GeometryError, CaseError) as error:
         _fail(f"lungpipe: {error}", WRONG_INPUT)
@@ -58,7 +73,7 @@ def main() -> None:
 
 
 def _fail(text: str, status: int) -> None:
-    print(text, file=sys.stderr)  # noqa: T201  the command line's own output
+    say(text, logging.ERROR)
     raise SystemExit(status)
 
 
@@ -105,7 +120,7 @@ def run(
 
         look = partial(standing_run, config, *check_config(config), place)
     if (standing := look()) is not None:
-        print("nothing to do: recipe, archive and results are as they were", file=sys.stderr)  # noqa: T201
+        say("nothing to do: recipe, archive and results are as they were")
         _conclude(standing, strict)
         return
     from flows.cohort import cohort
@@ -121,7 +136,7 @@ def run(
         _fail(f"lungpipe: interrupted; {resume}", FAILED_PART_WAY)
     except Exception as error:  # noqa: BLE001  a person wants the way on, the log has the rest
         if not isinstance(error, LungpipeError) and (standing := look()) is not None:
-            print(f"the run is whole, but Prefect could not note its end ({type(error).__name__})", file=sys.stderr)  # noqa: T201
+            say(f"the run is whole, but Prefect could not note its end ({type(error).__name__})", logging.WARNING)
             _conclude(standing, strict)
             return
         _fail(f"lungpipe: {type(error).__name__}: {error}; {resume}", FAILED_PART_WAY)
@@ -132,7 +147,7 @@ def _conclude(outcome: Outcome, strict: bool) -> None:
     note = f"{outcome.scans} scans ({outcome.reused} reused), {outcome.exclusions} exclusions"
     if outcome.auc is not None:
         note += f", AUC {outcome.auc:.2f} (configuration chosen inside the training folds)"
-    print(note, file=sys.stderr)  # noqa: T201  the command line's own output
+    say(note)
     _print(outcome.report)
     if strict and outcome.exclusions:
         raise SystemExit(1)
@@ -148,7 +163,7 @@ def _prefect_environment() -> None:
 
 for _command in (
     datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, export_dicom,
-    export_masks, export_ome, export_nifti, picture, plan, trace, compare, impact, withdraw, verify, gc, query,
+    export_masks, export_ome, export_nifti, picture, plan, status, trace, compare, impact, withdraw, verify, gc, query,
     dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)

@@ -30,12 +30,13 @@ from lungpipe.store.place import Place
 from lungpipe.store.record import environment, write_run
 from lungpipe.store.schemas import BENCHMARK_TABLES
 from lungpipe.store.space import require_room
+from lungpipe.watching.watch import Watch, watched
 from tasks.cluster import dask_cluster
 from tasks.curate import curate
 from tasks.curation import write_curation_page
 from tasks.frame import require_frame
 from tasks.learn import benchmark
-from tasks.progress import progress, say
+from tasks.progress import say, scan_progress
 from tasks.report import report
 from tasks.scans import process_shard, shards
 
@@ -53,9 +54,10 @@ SHARDS_AT_ONCE = 2
 
 @dataclass(slots=True)
 class Account:
-    """Wall seconds by stage, and artefacts made and found standing by kind; stages are told to ``events``."""
+    """Wall seconds by stage, and artefacts made and found standing by kind; stages are told to ``events`` and ``watch``."""
 
     events: Events
+    watch: Watch
     seconds: dict[str, float] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
     reused: Counter[str] = field(default_factory=Counter)
@@ -64,7 +66,7 @@ class Account:
     def stage(self, name: str, inputs: Sequence[Data] = (), outputs: Sequence[Data] = ()) -> Iterator[None]:
         """Time a block, and report what it reads and writes."""
         start = time.perf_counter()
-        with self.events.stage(name, inputs, outputs):
+        with self.watch.stage(name), self.events.stage(name, inputs, outputs):
             yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
@@ -112,8 +114,11 @@ def cohort(
     archive = Data(f"{spec.name}/archive")
     tables_of = {name: table_data(spec.name, name) for name in (*TABLES, *BENCHMARK_TABLES)}
     scored = None
-    with open_lineage("cohort", told(config), [archive], [*tables_of.values()]) as events:
-        account = Account(events)
+    with (
+        watched(place, title_of(config), config.cohort.dicom, config.cohort.annotations or "") as watch,
+        open_lineage("cohort", told(config), [archive], [*tables_of.values()], watch.run_id) as events,
+    ):
+        account = Account(events, watch)
         with dask_cluster(*workers_of) as address:
             with account.stage("curate", [archive]):
                 curated = curate(address, config.cohort.dicom, config.quality.settings(), config.run.scan_timeout_s)
@@ -125,7 +130,7 @@ def cohort(
                 frames, known = require_frame(address, plan.jobs, config.run.scan_timeout_s, place, refuse=refuse)
                 account.count("frames", reused=known)
             with account.stage("scans", [archive], [Data(f"{spec.name}/parts")]):
-                results = run_scans(address, plan, settings, place, config.run.scan_timeout_s)
+                results = run_scans(address, plan, settings, place, config.run.scan_timeout_s, watch)
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
                 tables = assemble(place, plan, results, limits=settings.limits, region_limits=settings.region_limits)
             if config.benchmark is not None:
@@ -172,7 +177,9 @@ def is_reused(result: ScanResult) -> bool:
     return not result.made and result.exclusion is None
 
 
-def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, timeout_s: float) -> list[ScanResult]:
+def run_scans(
+    address: str, plan: Plan, settings: ScanSettings, place: Place, timeout_s: float, watch: Watch
+) -> list[ScanResult]:
     """Process every scan, shard by shard; every future is resolved."""
     settings.prepare()
     if place.local is not None:
@@ -180,10 +187,9 @@ def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, ti
         volumes = ((job, ledger.path_of(stages_of(job).volume.ref)) for job in plan.jobs)
         sizes = [stored_bytes(job.geometry) for job, path in volumes if not place.exists(path)]
         require_room(place, sum(sizes), f"{len(sizes)} scans that are not stored yet")
-    with progress("scans", len(plan.jobs)) as advance:
+    with scan_progress(watch, plan.jobs, place) as tell:
         futures = [
-            process_shard.submit(address, shard, settings, str(place), timeout_s, advance)
-            for shard in shards(plan.jobs)
+            process_shard.submit(address, shard, settings, str(place), timeout_s, tell) for shard in shards(plan.jobs)
         ]
         return [result for future in futures for result in future.result()]
 

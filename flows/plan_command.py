@@ -47,6 +47,7 @@ def plan(
 
 def _lines(found: Forecast) -> Iterator[str]:
     from lungpipe.store.space import in_words
+    from lungpipe.watching.pace import duration
 
     yield f"{found.series} series, {found.scans} scans accepted, {found.nodules} nodules, {found.labelled} with a label"
     if found.excluded:
@@ -69,7 +70,7 @@ def _lines(found: Forecast) -> Iterator[str]:
     elif found.seconds is None:
         yield "no time can be told: the workspace has no history yet; run it for a while, then plan again"
     else:
-        yield f"about {_duration(found.seconds / found.workers)} with {found.workers} workers" + (
+        yield f"about {duration(found.seconds / found.workers)} with {found.workers} workers" + (
             f", not counting {', '.join(found.without_history)}: no history of these" if found.without_history else ""
         )
     room = "" if found.free_bytes is None else f", {in_words(found.free_bytes)} are free"
@@ -81,9 +82,3 @@ def _lines(found: Forecast) -> Iterator[str]:
         else ""
     )
     yield f"scans a shard: {', '.join(map(str, found.shard_sizes[:5]))}{' ...' if len(found.shard_sizes) > 5 else ''}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -11,7 +11,7 @@ from data_catalog.lidc import database_path
 from flows.cohort import Account, close, is_reused, told, without_benchmark, write_record
 from flows.config import load_config
 from flows.external import about_outside, read_outside, require_apart, require_images_apart, warn
-from flows.plan import evaluation
+from flows.plan import evaluation, title_of
 from flows.shape_plan import SMALL, SMALL_SHARE, check_shapes, shape_plan, shape_refs, small_limit
 from flows.standing import Outcome, outcome_of, run_entry
 from lungpipe.assemble import TABLES, assemble
@@ -19,9 +19,10 @@ from lungpipe.lineage.openlineage import Data, open_lineage, table_data
 from lungpipe.scan.outlines import outline_names, volumes_of
 from lungpipe.store.place import Place
 from lungpipe.store.schemas import BENCHMARK_TABLES
+from lungpipe.watching.watch import watched
 from tasks.cluster import dask_cluster
 from tasks.learn import benchmark
-from tasks.progress import say
+from tasks.progress import say, scan_progress
 from tasks.report import report
 from tasks.shapes import extract_shapes
 
@@ -50,15 +51,21 @@ def shape_cohort(
     outlines = Data(f"{spec.name}/outlines")
     tables_of = {name: table_data(spec.name, name) for name in (*TABLES, *BENCHMARK_TABLES)}
     scored = None
-    with open_lineage("cohort", told(config), [outlines], [*tables_of.values()]) as events:
-        account = Account(events)
+    with (
+        watched(place, title_of(config), config.cohort.annotations or "") as watch,
+        open_lineage("cohort", told(config), [outlines], [*tables_of.values()], watch.run_id) as events,
+    ):
+        account = Account(events, watch)
         with account.stage("plan", [outlines]):
             plan, scans = shape_plan(config, spec, place)
             require_apart(outside, plan)
         say(f"cohort: {len(plan.jobs)} scans with outlines of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
         with dask_cluster(*workers_of) as address:
-            with account.stage("shapes", [outlines], [Data(f"{spec.name}/parts")]):
-                results = extract_shapes(address, scans, str(place), config.run.scan_timeout_s)
+            with (
+                account.stage("shapes", [outlines], [Data(f"{spec.name}/parts")]),
+                scan_progress(watch, plan.jobs, place) as tell,
+            ):
+                results = extract_shapes(address, scans, str(place), config.run.scan_timeout_s, tell)
             volumes_mm3 = volumes_of(place, results)
             subsets = small_limit(spec, volumes_mm3)
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):

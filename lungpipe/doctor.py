@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ _OPTIONAL = {
     "torch": "learned models: pip install 'lungpipe[deep]'",
     "onnxruntime": "networks as ONNX files: pip install 'lungpipe[onnx]'",
     "monai": "surface distances of evaluate-masks: pip install 'lungpipe[surfaces]'",
+}
+#: The same of packages that can change no number, so that no run records their versions.
+_BESIDE = {
+    "prometheus-client": "metrics for Prometheus: pip install 'lungpipe[watching]'",
+    "opentelemetry-exporter-otlp-proto-http": "spans for OpenTelemetry: pip install 'lungpipe[watching]'",
 }
 
 
@@ -59,8 +65,19 @@ def examine() -> dict[str, Any]:
         },
         "pseudonym_key": "present" if key.is_file() else "will be made on first use",
         "problems": problems,
-        "optional": [fix for name, fix in _OPTIONAL.items() if versions[name] == "not installed"],
+        "optional": [
+            *(fix for name, fix in _OPTIONAL.items() if versions[name] == "not installed"),
+            *(fix for name, fix in _BESIDE.items() if not _installed(name)),
+        ],
     }
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _memory_bytes() -> int:

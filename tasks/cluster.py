@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ADDRESS_VARIABLE = "LUNGPIPE_DASK_ADDRESS"
+#: Where the dashboard of local workers listens, with their metrics.
+DASHBOARD_VARIABLE = "LUNGPIPE_DASK_DASHBOARD"
 
 #: Native thread pools of a worker: the parallelism is over scans.
 _ONE_THREAD = dict.fromkeys(
@@ -75,7 +77,7 @@ def dask_cluster(address: str | None, workers: int, memory_per_worker: str) -> I
             threads_per_worker=1,
             processes=True,
             memory_limit=memory_per_worker,
-            dashboard_address="127.0.0.1:0",
+            dashboard_address=os.environ.get(DASHBOARD_VARIABLE) or "127.0.0.1:0",
             silence_logs=50,
         ) as cluster:
             yield cluster.scheduler_address

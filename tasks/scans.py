@@ -35,9 +35,9 @@ def process_shard(
     settings: ScanSettings,
     workspace: str,
     timeout_s: float,
-    advance: Callable[[int, str], None],
+    tell: Callable[[ScanResult], None],
 ) -> list[ScanResult]:
-    """Process every scan of a shard; each ends as a result, with rows or with an exclusion.
+    """Process every scan of a shard; each ends as a result, with rows or with an exclusion, and is told at once.
 
     A scan for which a disk or server failed is tried once more, after all others.
 
@@ -47,13 +47,10 @@ def process_shard(
         If the disk of the workspace is full: every further scan would fail.
     """
     results = []
-    excluded = reused = 0
     for job, outcome in _outcomes(address, jobs, settings, workspace, timeout_s):
         result = _failed(job, outcome) if isinstance(outcome, Failure) else outcome
-        excluded += result.exclusion is not None
-        reused += not result.made and result.exclusion is None
         results.append(result)
-        advance(1, ", ".join(f"{n} {word}" for n, word in ((reused, "reused"), (excluded, "excluded")) if n))
+        tell(result)
     return sorted(results, key=lambda r: (r.patient_id, r.series_uid))
 
 

@@ -9,9 +9,10 @@ from prefect.cache_policies import NO_CACHE
 
 from lungpipe.scan.outlines import failed_scans, process_outlines
 from tasks.each import Failure, each
-from tasks.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lungpipe.scan import ScanResult
     from lungpipe.scan.outlines import OutlinedScan
 
@@ -20,7 +21,9 @@ SCANS_A_BATCH = 40
 
 
 @task(name="shapes", cache_policy=NO_CACHE, persist_result=False)
-def extract_shapes(address: str, scans: list[OutlinedScan], workspace: str, timeout_s: float) -> list[ScanResult]:
+def extract_shapes(
+    address: str, scans: list[OutlinedScan], workspace: str, timeout_s: float, tell: Callable[[ScanResult], None]
+) -> list[ScanResult]:
     """Draw masks and extract shape features of every scan; each ends as a result, with rows or with an exclusion.
 
     Parameters
@@ -31,14 +34,15 @@ def extract_shapes(address: str, scans: list[OutlinedScan], workspace: str, time
     workspace : str
     timeout_s : float
         Wall seconds that a scan may take; a batch may take as long as all of its scans.
+    tell : callable
+        Called with each result.
     """
     batches = [scans[i : i + SCANS_A_BATCH] for i in range(0, len(scans), SCANS_A_BATCH)]
     results: list[ScanResult] = []
-    with progress("scans", len(scans)) as advance:
-        for position, outcome in each(
-            address, process_outlines, batches, workspace, timeout_s=timeout_s * SCANS_A_BATCH
-        ):
-            batch = batches[position]
-            results += failed_scans(batch, outcome.code, outcome.message) if isinstance(outcome, Failure) else outcome
-            advance(len(batch), "")
+    for position, outcome in each(address, process_outlines, batches, workspace, timeout_s=timeout_s * SCANS_A_BATCH):
+        batch = batches[position]
+        found = failed_scans(batch, outcome.code, outcome.message) if isinstance(outcome, Failure) else outcome
+        for result in found:
+            tell(result)
+        results += found
     return sorted(results, key=lambda r: (r.patient_id, r.series_uid))

@@ -7,6 +7,7 @@ apart; there is no volume, and a mask can be drawn again from the outlines, so n
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,7 @@ def process_outlines(scans: Sequence[OutlinedScan], workspace: str) -> list[Scan
     list of ScanResult
         In the order of the scans. Nodules that fail are rows of ``parts/<artefact>/exclusions.parquet``.
     """
+    began_s, start = time.time(), time.perf_counter()
     place = Place.at(workspace)
     stages = [outline_stages(scan.job) for scan in scans]
     missing = [[entry for entry in entries if ledger.stands(place, entry.ref) is None] for entries in stages]
@@ -149,7 +151,11 @@ def process_outlines(scans: Sequence[OutlinedScan], workspace: str) -> list[Scan
     for lacking in missing:
         for entry in lacking:
             ledger.record(place, entry, outputs[entry.ref])
-    return [_result(scan.job, entries, lacking) for scan, entries, lacking in zip(scans, stages, missing, strict=True)]
+    share_s = (time.perf_counter() - start) / max(len(scans), 1)
+    results = [
+        _result(scan.job, entries, lacking) for scan, entries, lacking in zip(scans, stages, missing, strict=True)
+    ]
+    return [replace(result, began_s=began_s, took_s=share_s) for result in results]
 
 
 def volumes_of(place: Place, results: Iterable[ScanResult]) -> list[float]:

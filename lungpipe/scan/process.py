@@ -64,6 +64,9 @@ class ScanResult:
         Wall seconds by stage.
     exclusion : Exclusion, optional
         Why there are no rows.
+    began_s, took_s : float
+        When its worker began with it, in seconds since 1970 by the worker's clock, and wall seconds until its end; 0 where no
+        worker said it. Scans that are done together share both: the same beginning, an equal part of the time.
     """
 
     series_uid: str
@@ -74,6 +77,8 @@ class ScanResult:
     reused: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     exclusion: Exclusion | None = None
+    began_s: float = 0.0
+    took_s: float = 0.0
 
 
 def process_scan(job: ScanJob, settings: ScanSettings, workspace: str | Path) -> ScanResult:
@@ -120,7 +125,8 @@ class _Scan:
         self._made: Counter[str] = Counter()
         self._masks: dict[str, dict[str, Mask]] = {}
         self._seconds: dict[str, float] = {}
-        self._last = self._recorded = time.perf_counter()
+        self._began_s = time.time()
+        self._start = self._last = self._recorded = time.perf_counter()
 
     def result(
         self, volume_id: str = "", parts: tuple[str, ...] = (), exclusion: Exclusion | None = None
@@ -136,6 +142,8 @@ class _Scan:
             dict(reused),
             self._seconds,
             exclusion,
+            self._began_s,
+            time.perf_counter() - self._start,
         )
 
     def reuse(self, entry: Record) -> Record | None:

@@ -15,6 +15,8 @@ from lungpipe.errors import DatasetError
 from lungpipe.store import ledger
 from lungpipe.store.place import Place
 from lungpipe.store.space import require_room
+from lungpipe.watching.state import State
+from lungpipe.watching.watch import Watch
 
 RECIPE = """
 [cohort]
@@ -146,5 +148,5 @@ def test_a_full_disk_stops_a_run_before_its_first_scan(recipe, tmp_path, pseudon
     with pytest.raises(
         DatasetError, match=r"has 1000 bytes free, and 8 scans that are not stored yet need about 250\.0 KiB"
     ):
-        run_scans("tcp://127.0.0.1:9", plan, settings, Place.at(tmp_path / "w"), 10.0)
+        run_scans("tcp://127.0.0.1:9", plan, settings, Place.at(tmp_path / "w"), 10.0, Watch(State("", "")))
     require_room(Place.at(tmp_path / "w"), 999, "some files")
