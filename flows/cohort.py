@@ -26,10 +26,12 @@ from lungpipe.scan import stages_of
 from lungpipe.scan.memory import stored_bytes
 from lungpipe.store import ledger
 from lungpipe.store.ledger import digest_files
+from lungpipe.store.lock import one_run
 from lungpipe.store.place import Place
 from lungpipe.store.record import environment, write_run
 from lungpipe.store.schemas import BENCHMARK_TABLES
 from lungpipe.store.space import require_room
+from tasks.artifacts import run_name, show_results, shown_progress
 from tasks.cluster import dask_cluster
 from tasks.curate import curate
 from tasks.curation import write_curation_page
@@ -85,6 +87,7 @@ class Account:
 
 @flow(
     name="cohort",
+    flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
     persist_result=False,
     validate_parameters=False,
@@ -112,7 +115,7 @@ def cohort(
     archive = Data(f"{spec.name}/archive")
     tables_of = {name: table_data(spec.name, name) for name in (*TABLES, *BENCHMARK_TABLES)}
     scored = None
-    with open_lineage("cohort", told(config), [archive], [*tables_of.values()]) as events:
+    with one_run(place), open_lineage("cohort", told(config), [archive], [*tables_of.values()]) as events:
         account = Account(events)
         with dask_cluster(*workers_of) as address:
             with account.stage("curate", [archive]):
@@ -128,10 +131,10 @@ def cohort(
                 results = run_scans(address, plan, settings, place, config.run.scan_timeout_s)
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
                 tables = assemble(place, plan, results, limits=settings.limits, region_limits=settings.region_limits)
-            if config.benchmark is not None:
+            if config.evaluated is not None:
                 read, written = (("nodules", "features"), BENCHMARK_TABLES)
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
-                    design = evaluation(config.benchmark, spec)
+                    design = evaluation(config.evaluated, spec)
                     require_images_apart(outside, place, spec.name)
                     refs = tuple(tables.refs[name] for name in read)
                     scored = benchmark(address, design, str(place), refs, external=tuple(o.external for o in outside))
@@ -154,7 +157,9 @@ def cohort(
         close(
             place, entry, results, [*made_from, curation_page, page], whole=scored is None or bool(scored.explanation)
         )
-    return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
+    outcome = outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
+    show_results(place, outcome.report, title_of(config))
+    return outcome
 
 
 def told(config: RunConfig) -> dict[str, str]:
@@ -179,7 +184,8 @@ def run_scans(address: str, plan: Plan, settings: ScanSettings, place: Place, ti
         volumes = ((job, ledger.path_of(stages_of(job, settings).volume.ref)) for job in plan.jobs)
         sizes = [stored_bytes(job.geometry) for job, path in volumes if not place.exists(path)]
         require_room(place, sum(sizes), f"{len(sizes)} scans that are not stored yet")
-    with progress("scans", len(plan.jobs)) as advance:
+    n = len(plan.jobs)
+    with progress("scans", n) as bar, shown_progress("scans", place, n, bar) as advance:
         futures = [
             process_shard.submit(address, shard, settings, str(place), timeout_s, advance)
             for shard in shards(plan.jobs)
