@@ -56,11 +56,12 @@ def shown_progress(title: str, place: Place, total: int, advance: Callable[[int,
         yield advance
         return
     done = 0
-    over = threading.Event()
+    one_at_a_time, over = threading.Lock(), threading.Event()
 
     def counted(n: int, note: str) -> None:
         nonlocal done
-        done += n
+        with one_at_a_time:
+            done += n
         advance(n, note)
 
     def show() -> None:
@@ -121,9 +122,7 @@ def _never_fatal() -> Iterator[None]:
 
 @cache
 def _say_once(_flow_run: str, kind: str) -> None:
-    say(
-        f"Prefect shows no progress or tables of this run ({kind} from its server); the run goes on, the workspace has them"
-    )
+    say(f"Prefect shows no progress or tables of this run ({kind}); the run goes on, the workspace has them")
 
 
 def _key(place: Place, what: str) -> str:

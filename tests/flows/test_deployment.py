@@ -21,6 +21,8 @@ from prefect.settings import get_current_settings
 
 from flows.deployed import check_deployment
 from lungpipe.errors import DatasetError
+from lungpipe.store.lock import require_free
+from lungpipe.store.place import Place
 
 ROOT = Path(__file__).parents[2]
 #: Seconds in which a server, or a run of eight small scans, must be there on a machine that has other work.
@@ -57,6 +59,7 @@ class Deployed:
     folder: Path
     api: str
     environment: dict[str, str]
+    worker: subprocess.Popen | None = None
 
     def call(self, *words, check=True):
         """Run a command of Prefect in the folder that was deployed from."""
@@ -156,6 +159,7 @@ def deployed(request, sound_cohort, tmp_path_factory):
         "PREFECT_HOME": str(folder / "home"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "DO_NOT_TRACK": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least that there is
     }
     one = Deployed(folder, environment["PREFECT_API_URL"], environment)
     database = postgresql(folder) if request.param == "postgresql" else None
@@ -176,7 +180,7 @@ def deployed(request, sound_cohort, tmp_path_factory):
             }
             one.call("deploy", "--all")
             worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "lungpipe", "--type", "process"]
-            with running(worker, folder / "worker.log", cwd=folder, env=environment):
+            with running(worker, folder / "worker.log", cwd=folder, env=environment) as one.worker:
                 yield one
             assert (folder / "home" / "prefect.db").exists() == (request.param == "sqlite")
     assert get_current_settings().api.url != one.api
@@ -245,3 +249,24 @@ def test_a_failed_run_is_told(deployed):
     (told,) = listener.events
     assert "cohort 'lost in results' ended as Failed" in told["text"]
     assert "/nowhere" not in told["text"]
+
+
+@pytest.mark.slow
+def test_a_run_that_falls_silent_is_called_crashed_and_told(deployed):
+    """After kill -9 of worker and run, as in a power cut, Prefect notices, tells, and lets the queue go on."""
+    listener = Listener()
+    with listener.running() as address:
+        notify = [sys.executable, "-m", "flows.notify", address]
+        subprocess.run(notify, cwd=deployed.folder, env=deployed.environment, check=True, timeout=PATIENCE_S)
+        changed = 'overrides=["regions.radii_mm=[0, 5]"]'
+        deployed.call("deployment", "run", "cohort/benchmark", "--param", changed)
+        lock = deployed.folder / "results" / "run.lock"
+        wait_for(lambda: lock.exists() and lock.read_bytes(), "the run")
+        deployed.worker.kill()
+        os.kill(json.loads(lock.read_bytes())["process"], signal.SIGKILL)
+        deployed.worker.wait()
+        time.sleep(1)  # the kernel takes the process down, and its lock with it
+        require_free(Place.at(deployed.folder / "results"))
+        wait_for(lambda: listener.events, "the notification")
+    (told,) = listener.events
+    assert "cohort 'recipe in results' ended as Crashed" in told["text"]
