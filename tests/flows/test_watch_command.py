@@ -14,7 +14,7 @@ import pytest
 from flows import cli, watch_command
 from lungpipe.errors import DatasetError
 
-PATIENCE_S = 300
+PATIENCE_S = 600
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_new_patient_is_all_that_is_worked_on(sound_cohort, tmp_path):
     late = tmp_path / "cohort" / "dicom" / "Mustermann7"
     late.rename(tmp_path / "late")
     results = tmp_path / "results"
-    changes = ("--set", "benchmark.classifiers=['knn']", "--workers", 1)
+    changes = ("--set", "benchmark.classifiers=[]", "--workers", 1)  # seven patients are too few to compare anything
     watching = Watching(tmp_path / "cohort" / "recipe.toml", "--every", "2s", "--workspace", results, *changes)
     try:
         seen = watching.wait_for("7 scans (0 reused)")
@@ -116,7 +116,8 @@ def test_a_signal_interrupts_the_run_and_the_next_one_goes_on(sound_cohort, tmp_
     watching = Watching(*words)
     try:
         deadline = time.monotonic() + PATIENCE_S
-        while not list(tmp_path.glob("results/ledger/P-*/features-*.json")):
+        # A second patient has features, so the first one's scan is whole.
+        while len({path.parent for path in tmp_path.glob("results/ledger/P-*/features-*.json")}) < 2:
             assert time.monotonic() < deadline, "".join(watching.lines)
             time.sleep(0.05)
         watching.process.send_signal(signal.SIGINT)
