@@ -49,23 +49,16 @@ def index(
     Example: lungpipe index /data/archive --workspace curated --set quality.max_slice_mm=3
     """
     from flows.config import load_quality
-    from lungpipe.assemble import assemble
-    from lungpipe.cohort import plan_cohort
-    from lungpipe.dicom.pseudonymise import load_pseudonymiser, table_path
-    from lungpipe.lineage.tombstones import withdrawn
+    from flows.curation import write_curation
+    from lungpipe.store.lock import one_run
     from lungpipe.store.place import Place
-    from lungpipe.store.tables import read_table
-    from tasks.curation import write_curation_page
 
     quality = load_quality(recipe, changes)
-    pseudonym, _ = load_pseudonymiser()
     curated = _curate(dicom_root, quality, workers, dask, pixels=not headers_only)
     place = Place.at(workspace)
-    plan = plan_cohort("generic", "measured", curated.curation, [], [], pseudonym, quality, withdrawn(place))
-    pseudonym.write_table(table_path())
-    assemble(place, plan, [], ("series", "exclusions"))
-    series, exclusions = (read_table(place, f"tables/{name}.parquet") for name in ("series", "exclusions"))
-    page, _ = write_curation_page(place, curated, plan, quality, f"Curation of {len(series)} series")
+    with one_run(place):
+        found = write_curation(place, curated, quality)
+    series, exclusions = found.series, found.exclusions
     counts = {verdict: int((series["verdict"] == verdict).sum()) for verdict in ("accept", "warn", "quarantine")}
     codes = series["codes"].str.split(";").explode().replace("", None).value_counts().sort_index().to_dict()
     files = exclusions.loc[exclusions["stage"] == "index", "code"].value_counts().sort_index().to_dict()
@@ -79,7 +72,7 @@ def index(
         )
         for code, count in {**codes, **files}.items():
             _print(f"  {code}: {count}")
-            _print(page)
+            _print(found.page)
     if strict and len(exclusions):
         raise SystemExit(1)
 

@@ -32,6 +32,7 @@ from flows.stability_command import stability
 from flows.status_command import status
 from flows.store_commands import export_nifti, export_ome
 from flows.surroundings_command import stats_surroundings
+from flows.watch_command import watch
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
 from lungpipe.watching.logs import json_log, say
 
@@ -102,42 +103,30 @@ def run(
     Example: lungpipe run recipes/lidc-0314.toml --set cohort.dicom=LIDC-IDRI-0314 --workers 2
     """
     _prefect_environment()
+    from flows.chain import chain, standing
     from flows.config import load_config
+    from lungpipe.store.lock import require_free
     from lungpipe.store.place import Place
 
     config = load_config(recipe, overrides)  # a misspelt recipe is told before anything starts
     place = Place.at(workspace or Path.cwd() / f"{recipe.stem}-workspace")
-    from data_catalog import load_dataset
-
-    without_images = load_dataset(config.cohort.dataset).intensities == "none"
-    if without_images:
-        from flows.shape_plan import standing_shapes
-
-        look = partial(standing_shapes, config, place)
-    else:
-        from flows.plan import check_config
-        from flows.standing import standing_run
-
-        look = partial(standing_run, config, *check_config(config), place)
-    if (standing := look()) is not None:
+    require_free(place)
+    look = partial(standing, config, place)
+    if (found := look()) is not None:
         say("nothing to do: recipe, archive and results are as they were")
-        _conclude(standing, strict)
+        _conclude(found, strict)
         return
-    from flows.cohort import cohort
-    from flows.shape_cohort import shape_cohort
-
-    chain = shape_cohort if without_images else cohort
     resume = f"what is done is kept in {place}; resume with the same command"
     try:
-        outcome = chain(str(recipe), str(place), overrides, dask, workers)
+        outcome = chain(config)(str(recipe), str(place), overrides, dask, workers)
     except (DatasetError, PluginError):
         raise
     except KeyboardInterrupt:
         _fail(f"lungpipe: interrupted; {resume}", FAILED_PART_WAY)
     except Exception as error:  # noqa: BLE001  a person wants the way on, the log has the rest
-        if not isinstance(error, LungpipeError) and (standing := look()) is not None:
+        if not isinstance(error, LungpipeError) and (found := look()) is not None:
             say(f"the run is whole, but Prefect could not note its end ({type(error).__name__})", logging.WARNING)
-            _conclude(standing, strict)
+            _conclude(found, strict)
             return
         _fail(f"lungpipe: {type(error).__name__}: {error}; {resume}", FAILED_PART_WAY)
     _conclude(outcome, strict)
@@ -162,7 +151,7 @@ def _prefect_environment() -> None:
 
 
 for _command in (
-    datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, export_dicom,
+    datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, watch, export_dicom,
     export_masks, export_ome, export_nifti, picture, plan, status, trace, compare, impact, withdraw, verify, gc, query,
     dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
@@ -240,3 +229,7 @@ def doctor(json_: Json = False) -> None:
         _print("no problems found" if not found["problems"] else "")
     if found["problems"]:
         raise SystemExit(WRONG_INPUT)
+
+
+if __name__ == "__main__":
+    main()

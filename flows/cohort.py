@@ -26,11 +26,13 @@ from lungpipe.scan import stages_by
 from lungpipe.scan.memory import stored_bytes
 from lungpipe.store import ledger
 from lungpipe.store.ledger import digest_files
+from lungpipe.store.lock import one_run
 from lungpipe.store.place import Place
 from lungpipe.store.record import environment, write_run
 from lungpipe.store.schemas import BENCHMARK_TABLES
 from lungpipe.store.space import require_room
 from lungpipe.watching.watch import Watch, watched
+from tasks.artifacts import run_name, show_results, shown_progress
 from tasks.cluster import dask_cluster
 from tasks.curate import curate
 from tasks.curation import write_curation_page
@@ -87,6 +89,7 @@ class Account:
 
 @flow(
     name="cohort",
+    flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type]
     persist_result=False,
     validate_parameters=False,
@@ -115,6 +118,7 @@ def cohort(
     tables_of = {name: table_data(spec.name, name) for name in (*TABLES, *BENCHMARK_TABLES)}
     scored = None
     with (
+        one_run(place),
         watched(place, title_of(config), config.cohort.dicom, config.cohort.annotations or "") as watch,
         open_lineage("cohort", told(config), [archive], [*tables_of.values()], watch.run_id) as events,
     ):
@@ -133,10 +137,10 @@ def cohort(
                 results = run_scans(address, plan, settings, place, config.run.scan_timeout_s, watch)
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
                 tables = assemble(place, plan, results, limits=settings.limits, region_limits=settings.region_limits)
-            if config.benchmark is not None:
+            if config.evaluated is not None:
                 read, written = (("nodules", "features"), BENCHMARK_TABLES)
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
-                    design = evaluation(config.benchmark, spec)
+                    design = evaluation(config.evaluated, spec)
                     require_images_apart(outside, place, spec.name)
                     refs = tuple(tables.refs[name] for name in read)
                     scored = benchmark(address, design, str(place), refs, external=tuple(o.external for o in outside))
@@ -159,7 +163,9 @@ def cohort(
         close(
             place, entry, results, [*made_from, curation_page, page], whole=scored is None or bool(scored.explanation)
         )
-    return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
+    outcome = outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
+    show_results(place, outcome.report, title_of(config))
+    return outcome
 
 
 def told(config: RunConfig) -> dict[str, str]:
@@ -187,7 +193,10 @@ def run_scans(
         volumes = ((job, ledger.path_of(stages_of(job).volume.ref)) for job in plan.jobs)
         sizes = [stored_bytes(job.geometry) for job, path in volumes if not place.exists(path)]
         require_room(place, sum(sizes), f"{len(sizes)} scans that are not stored yet")
-    with scan_progress(watch, plan.jobs, place) as tell:
+    with (
+        scan_progress(watch, plan.jobs, place) as watching,
+        shown_progress("scans", place, len(plan.jobs), watching) as tell,
+    ):
         futures = [
             process_shard.submit(address, shard, settings, str(place), timeout_s, tell) for shard in shards(plan.jobs)
         ]

@@ -155,7 +155,7 @@ class BenchmarkSection(_Section):
 
     label: Literal["malignant"] = "malignant"
     group: Literal["patient_id"] = "patient_id"
-    classifiers: tuple[str, ...] = Field(("logistic", "random_forest", "knn"), min_length=1)
+    classifiers: tuple[str, ...] = ("logistic", "random_forest", "knn")
     outer_folds: Annotated[int, Field(ge=2)] = 5
     inner_folds: Annotated[int, Field(ge=2)] = 3
     repeats: Positive = 1
@@ -201,6 +201,11 @@ class RunConfig(_Section):
     benchmark: BenchmarkSection | None = None
     report: ReportSection = ReportSection()
     run: RunSection = RunSection()
+
+    @property
+    def evaluated(self) -> BenchmarkSection | None:
+        """The benchmark section, if it names a classifier; with none its controls are made, for a benchmark that comes later."""
+        return self.benchmark if self.benchmark and self.benchmark.classifiers else None
 
 
 def load_config(recipe: Path, overrides: list[str] | None = None) -> RunConfig:

@@ -66,7 +66,7 @@ def read_outside(
         If one is no finished workspace, its features were made differently, its labels are of one class, or its name is taken.
     """
     found = []
-    for name, workspace in (config.benchmark.external if config.benchmark else {}).items():
+    for name, workspace in (config.evaluated.external if config.evaluated else {}).items():
         if name in {spec.name, *subsets}:
             raise DatasetError(
                 f"benchmark.external.{name}: {name!r} is this cohort's own data set; call the other one else"

@@ -230,9 +230,9 @@ def _segmenters(settings: ScanSettings) -> list[str]:
 
 def _configurations(config: RunConfig, spec: DatasetSpec, plan: Plan, regions: Sequence[tuple[str, str, float]]) -> int:
     """How many models a benchmark evaluates."""
-    if config.benchmark is None:
+    if config.evaluated is None:
         return 0
-    design = evaluation(config.benchmark, spec)
+    design = evaluation(config.evaluated, spec)
     rated = any(nodule.ratings for nodule in plan.nodules)
     baselines = baseline_keys(regions, design.classifiers, clinical=bool(design.clinical), ratings=rated)
     both = [(name, kind, 0.0) for name, *_ in regions for kind in (BOX, SHUFFLED)]

@@ -77,6 +77,7 @@ def withdraw(workspace: Workspace, patient: Patient, yes: Yes = False) -> None:
     from lungpipe.lineage.tombstones import tombstone_ref
     from lungpipe.lineage.withdraw import withdraw as remove
     from lungpipe.store.ledger import path_of
+    from lungpipe.store.lock import one_run
 
     place, name = Place.at(workspace), pseudonym_of("patient", patient)
     try:
@@ -87,7 +88,8 @@ def withdraw(workspace: Workspace, patient: Patient, yes: Yes = False) -> None:
         print("withdrawn before; searched again", file=sys.stderr)  # noqa: T201  the command line's own output
     if not yes and not typer.confirm("Remove all this for good?", err=True):
         raise SystemExit(1)
-    _print(remove(place, name).as_text())
+    with one_run(place):
+        _print(remove(place, name).as_text())
 
 
 def verify(
@@ -131,11 +133,12 @@ def gc(
     yes: Yes = False,
     json_: Json = False,
 ) -> None:
-    """Remove files that no record of the ledger names, after saying what and how much; not while a run is writing.
+    """Remove files that no record of the ledger names, after saying what and how much; refused while a run is writing.
 
     Example: lungpipe gc results --superseded --dry-run
     """
     from lungpipe.store.gc import find_garbage, remove_garbage
+    from lungpipe.store.lock import one_run
 
     place = Place.at(workspace)
     found = find_garbage(place, superseded=superseded)
@@ -149,7 +152,9 @@ def gc(
         return
     if not yes and not typer.confirm("Remove all this for good?", err=True):
         raise SystemExit(1)
-    remove_garbage(place, found)
+    with one_run(place):  # what a run that ended meanwhile made of it stays
+        found = [item for item in find_garbage(place, superseded=superseded) if item in found]
+        remove_garbage(place, found)
     print(f"removed {_total(found)}", file=sys.stderr)  # noqa: T201  the command line's own output
 
 

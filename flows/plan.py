@@ -123,7 +123,7 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
     if not plan.nodules:
         reasons = sorted({row["code"] for row in plan.exclusions})
         raise DatasetError(f"no annotated nodule lies on an accepted series (reasons: {', '.join(reasons) or 'none'})")
-    if config.benchmark is not None:
+    if config.evaluated is not None:
         rows = [
             {
                 "patient_id": n.patient_id,
@@ -134,7 +134,7 @@ def plan_run(config: RunConfig, spec: DatasetSpec, curation: Curation, gone: fro
             }
             for n in plan.nodules
         ]
-        evaluation(config.benchmark, spec).cohort(pd.DataFrame(rows).astype({"malignant": "Int64"}))
+        evaluation(config.evaluated, spec).cohort(pd.DataFrame(rows).astype({"malignant": "Int64"}))
     return plan
 
 

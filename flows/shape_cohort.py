@@ -17,9 +17,11 @@ from flows.standing import Outcome, outcome_of, run_entry
 from lungpipe.assemble import TABLES, assemble
 from lungpipe.lineage.openlineage import Data, open_lineage, table_data
 from lungpipe.scan.outlines import outline_names, volumes_of
+from lungpipe.store.lock import one_run
 from lungpipe.store.place import Place
 from lungpipe.store.schemas import BENCHMARK_TABLES
 from lungpipe.watching.watch import watched
+from tasks.artifacts import run_name, show_results
 from tasks.cluster import dask_cluster
 from tasks.learn import benchmark
 from tasks.progress import say, scan_progress
@@ -27,7 +29,7 @@ from tasks.report import report
 from tasks.shapes import extract_shapes
 
 
-@flow(name="shape-cohort", persist_result=False, validate_parameters=False)
+@flow(name="shape-cohort", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 def shape_cohort(
     recipe: str,
     workspace: str,
@@ -52,6 +54,7 @@ def shape_cohort(
     tables_of = {name: table_data(spec.name, name) for name in (*TABLES, *BENCHMARK_TABLES)}
     scored = None
     with (
+        one_run(place),
         watched(place, title_of(config), config.cohort.annotations or "") as watch,
         open_lineage("cohort", told(config), [outlines], [*tables_of.values()], watch.run_id) as events,
     ):
@@ -70,10 +73,10 @@ def shape_cohort(
             subsets = small_limit(spec, volumes_mm3)
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
                 tables = assemble(place, plan, results, limits=limits, subsets=subsets)
-            if config.benchmark is not None:
+            if config.evaluated is not None:
                 read, written = (("nodules", "features"), BENCHMARK_TABLES)
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
-                    whole = evaluation(config.benchmark, spec)
+                    whole = evaluation(config.evaluated, spec)
                     others = tuple(replace(whole, dataset=name) for name in subsets)
                     require_images_apart(outside, place, spec.name)
                     refs, tested_on = tuple(tables.refs[name] for name in read), tuple(o.external for o in outside)
@@ -105,4 +108,6 @@ def shape_cohort(
             page = report(str(place), config.report.beside, None, made_from)
         entry = run_entry(config, spec, shape_refs(plan), plan)
         close(place, entry, results, [*made_from, page], whole=scored is None or bool(scored.explanation))
-    return outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
+    outcome = outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
+    show_results(place, outcome.report, title_of(config))
+    return outcome

@@ -84,12 +84,12 @@ def shape_plan(config: RunConfig, spec: DatasetSpec, place: Place) -> tuple[Plan
         say(less)
     if not plan.nodules:
         raise DatasetError(f"{spec.name}: no nodule was outlined by enough radiologists")
-    if config.benchmark is not None:
+    if config.evaluated is not None:
         rows = [
             {"patient_id": n.patient_id, "series_uid": n.series_uid, "nodule_id": n.nodule_id, "malignant": n.malignant}
             for n in plan.nodules
         ]
-        evaluation(config.benchmark, spec).cohort(pd.DataFrame(rows).astype({"malignant": "Int64"}))
+        evaluation(config.evaluated, spec).cohort(pd.DataFrame(rows).astype({"malignant": "Int64"}))
     return plan, scans
 
 

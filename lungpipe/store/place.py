@@ -151,6 +151,22 @@ class Place:
         else:
             self._ask("pipe_file", name, content)
 
+    def create(self, name: str, content: bytes) -> None:
+        """Write a file that is not there yet; of several that try at once, one succeeds.
+
+        Raises
+        ------
+        OSError
+            ``FileExistsError`` if it is there.
+        """
+        if self.local is not None:
+            path = self.path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as stream:
+                stream.write(content)
+        else:
+            self._ask("pipe_file", name, content, mode="create")
+
     def exists(self, name: str) -> bool:
         """Whether there is such a file or folder."""
         if self.local is not None:
