@@ -70,10 +70,14 @@ def require_alike(client: Client, address: str, settings: Mapping[str, Any]) -> 
     fix = "install the same version there, and start it with `lungpipe scheduler` or `lungpipe worker`"
     try:
         theirs, code = client.run_on_scheduler(_scheduler_says)
-        codes = {code, *client.run(code_digest).values()}
+        answers = client.run(code_digest, on_error="return").values()
+        for answer in answers:
+            if isinstance(answer, ImportError):
+                raise answer
     except ImportError as error:
         raise DatasetError(f"the Dask cluster at {address} cannot import {error.name}; {fix}") from error
-    if codes - {code_digest()}:
+    # A worker that does not answer is the scheduler's to count out.
+    if {code, *(answer for answer in answers if isinstance(answer, str))} != {code_digest()}:
         raise DatasetError(f"the Dask cluster at {address} runs another version of lungpipe than this one; {fix}")
     return [
         f"the scheduler at {address} has {name} = {theirs[name]!r}, not {settings[name]!r}; `lungpipe scheduler` sets it"

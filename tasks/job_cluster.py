@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 #: A job that ended is asked for again after this long; a worker that its nanny restarts is back before.
-LOST_AFTER = "2min"
+LOST_AFTER = "2 minutes"
 #: Memory of a job beside its workers' limits: the nannies that watch them, which would else be killed first.
 NANNY_BYTES = 2**29
 

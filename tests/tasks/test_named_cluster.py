@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dask
 import pytest
+from dask.utils import parse_timedelta
 
 from lungpipe.errors import DatasetError
 from tasks.cluster import SETTINGS, dask_cluster
@@ -242,6 +243,13 @@ def test_refused_job_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(DatasetError, match="invalid partition specified: nothing"):
         started("slurm", queue="nothing")
+
+
+def test_a_lost_job_is_asked_for_again_after_two_minutes():
+    """Dask understands how long a worker may be away, and it is longer than a nanny takes to restart one."""
+    from tasks.job_cluster import LOST_AFTER
+
+    assert parse_timedelta(LOST_AFTER) == 120
 
 
 def test_settings_do_not_outlive_a_cluster():
