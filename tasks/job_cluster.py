@@ -85,10 +85,12 @@ def job_options(
     Raises
     ------
     DatasetError
-        If an option is not the user's.
+        If an option is not the user's, or not of its kind.
     """
     refuse(options, OURS)
-    processes = int(options.get("processes", 1))
+    processes, prologue = options.get("processes", 1), options.get("job_script_prologue", [])
+    if not isinstance(processes, int) or not isinstance(prologue, list):
+        raise DatasetError("run.cluster.options: processes is a whole number, job_script_prologue a list of lines")
     memory = parse_bytes(memory_per_worker) * processes
     exports = [f"export {name}={shlex.quote(value)}" for name, value in as_environment(settings).items()]
     mine: dict[str, Any] = {
@@ -97,7 +99,7 @@ def job_options(
         "cores": processes,
         "memory": f"{memory} B",
         "scheduler_options": {"dashboard_address": "127.0.0.1:0", **options.get("scheduler_options", {})},
-        "job_script_prologue": [*exports, *options.get("job_script_prologue", [])],
+        "job_script_prologue": [*exports, *prologue],
     }
     if cls.job_cls.config_name == "slurm":
         mine.setdefault("job_mem", f"{(memory + NANNY_BYTES) // 2**20}M")

@@ -23,7 +23,6 @@ CLASSES = {
             "pbs": "PBSCluster",
             "sge": "SGECluster",
             "lsf": "LSFCluster",
-            "htcondor": "HTCondorCluster",
             "oar": "OARCluster",
         }.items()
     },

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -87,6 +88,22 @@ def test_script_gives_workers_the_settings_of_local_ones(tmp_path):
     (tmp_path / "ask.py").write_text(ASK)
     (tmp_path / "job.sh").write_text(f"{prologue}\n[ $MINE = 1 ] && exec {sys.executable} {tmp_path / 'ask.py'}\n")
     assert settings_under(["bash", str(tmp_path / "job.sh")], bare()) == {"dask": TOLD, "threads": THREADS}
+
+
+@pytest.mark.parametrize("name", ["pbs", "sge", "lsf", "oar"])
+@pytest.mark.filterwarnings("ignore:OAR Job memory")
+def test_kin_of_slurm_get_the_settings_too(name):
+    """The scripts of the other batch systems export every setting before the worker of one thread starts."""
+    pytest.importorskip("dask_jobqueue", reason="pip install 'lungpipe[slurm]'")
+    from tasks.job_cluster import job_options
+
+    cls = class_of(name)
+    asked = job_options(cls, {}, "2GiB", SETTINGS)
+    asked.pop("scheduler_options")
+    *prologue, worker = cls.job_cls("tcp://10.0.0.1:8786", name="w", **asked).job_script().splitlines()
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in as_environment(SETTINGS).items()]
+    assert prologue[-len(exports) :] == exports
+    assert "--nthreads 1 --memory-limit 2.00GiB" in worker
 
 
 def test_several_workers_in_a_job_share_it(tmp_path):
@@ -223,6 +240,8 @@ def test_options_that_follow_from_others_are_refused():
     pytest.importorskip("dask_jobqueue", reason="pip install 'lungpipe[slurm]'")
     with pytest.raises(DatasetError, match=r"options\.memory is not yours to set: set run\.memory_per_worker"):
         started("slurm", memory="4GB")
+    with pytest.raises(DatasetError, match="job_script_prologue a list of lines"):
+        started("slurm", job_script_prologue="module load python")
     with pytest.raises(DatasetError, match=r"threads_per_worker is not yours to set: a worker has one thread"):
         started("distributed.LocalCluster", threads_per_worker=4)
 
