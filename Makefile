@@ -23,7 +23,7 @@ install: $(VENV)/installed ## make .venv with lungpipe and all extras
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP_INSTALL) -e '.[deep,s3,provenance,surfaces,onnx,watching,dev]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[deep,s3,slurm,kubernetes,provenance,surfaces,onnx,watching,dev]'
 	touch $@
 
 $(VENV)/demo-installed: pyproject.toml constraints.txt

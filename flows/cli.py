@@ -16,6 +16,7 @@ import typer
 from flows.airways_command import airways
 from flows.archive_commands import export_dicom, export_masks, index
 from flows.catalog_commands import datasets
+from flows.cluster_commands import PASS_ON, scheduler, worker
 from flows.compare_command import compare
 from flows.dictionary_command import dictionary
 from flows.export_commands import export_crate, export_croissant, export_prov, query
@@ -156,6 +157,8 @@ for _command in (
     dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)
+app.command(context_settings=PASS_ON)(scheduler)
+app.command(context_settings=PASS_ON)(worker)
 
 
 @app.command()

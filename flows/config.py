@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_catalog import load_dataset
 from lungpipe.dicom.quality import QualitySettings
@@ -18,6 +18,7 @@ from lungpipe.radiomics.texture import TextureSettings
 from lungpipe.region.codes import RegionLimits
 from lungpipe.segment.steps import Steps
 from lungpipe.segment.verdict import MaskLimits
+from tasks.named_cluster import NamedCluster
 
 #: What a name has to be that stands in a table.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -181,6 +182,27 @@ class ReportSection(_Section):
     beside: tuple[str, ...] = ()
 
 
+class ClusterSection(_Section):
+    """Which Dask cluster class starts the workers, with its own options; adaptive with a ``maximum``."""
+
+    cluster_class: Annotated[str, Field(min_length=1)]
+    options: dict[str, Any] = Field(default_factory=dict)
+    minimum: Annotated[int, Field(ge=0)] = 1
+    maximum: Positive | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.maximum is None and "minimum" in self.model_fields_set:
+            raise ValueError("minimum without maximum: give both, or run.workers alone for a fixed number")
+        if self.maximum is not None and self.maximum < self.minimum:
+            raise ValueError(f"maximum = {self.maximum} is below minimum = {self.minimum}")
+        return self
+
+    def named(self) -> NamedCluster:
+        """The section as the tasks know it."""
+        return NamedCluster(self.cluster_class, self.options, self.minimum, self.maximum)
+
+
 class RunSection(_Section):
     """Where and with what the work is done; none of it changes a number."""
 
@@ -188,6 +210,17 @@ class RunSection(_Section):
     memory_per_worker: str = "4GiB"
     scan_timeout_s: Positive = 600
     dask: str | None = None
+    cluster: ClusterSection | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.dask is not None and self.cluster is not None:
+            raise ValueError("run.dask and run.cluster: a run has one cluster; leave one of them out")
+        return self
+
+    def named(self) -> NamedCluster | None:
+        """The cluster to start where no address is given."""
+        return self.cluster.named() if self.cluster else None
 
 
 class RunConfig(_Section):
@@ -305,11 +338,20 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
     report = values.get("report")
     if isinstance(report, dict) and isinstance(report.get("beside"), list):
         report["beside"] = [str(base / str(path)) for path in report["beside"]]
+    _resolve_manifest(values.get("run"), base)
     benchmark = values.get("benchmark")
     if isinstance(benchmark, dict) and isinstance(benchmark.get("external"), dict):
         benchmark["external"] = {name: _place(base, path) for name, path in benchmark["external"].items()}
     if isinstance(benchmark, dict) and isinstance(benchmark.get("stability"), str):
         benchmark["stability"] = str(base / benchmark["stability"])
+
+
+def _resolve_manifest(run: Any, base: Path) -> None:
+    """The path of a Kubernetes manifest among the options of a cluster."""
+    cluster = run.get("cluster") if isinstance(run, dict) else None
+    options = cluster.get("options") if isinstance(cluster, dict) else None
+    if isinstance(options, dict) and isinstance(options.get("custom_cluster_spec"), str):
+        options["custom_cluster_spec"] = str(base / options["custom_cluster_spec"])
 
 
 def _place(base: Path, path: Any) -> Any:

@@ -177,6 +177,10 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
         lung["parameters"][key] = "(path not recorded; see the version and weights of the model)"
     if recipe["features"]["parameter_file"]:
         recipe["features"]["parameter_file"] = "(path not recorded; what the file says is under radiomics)"
+    if recipe["run"]["cluster"]:
+        recipe["run"]["cluster"]["options"] = (
+            "(not recorded: names of machines and accounts, and no number depends on them)"
+        )
     recipe["report"]["beside"] = len(recipe["report"]["beside"])
     if recipe["benchmark"]:
         recipe["benchmark"]["external"] = sorted(recipe["benchmark"]["external"])

@@ -63,7 +63,7 @@ def shape_cohort(
             plan, scans = shape_plan(config, spec, place)
             require_apart(outside, plan)
         say(f"cohort: {len(plan.jobs)} scans with outlines of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
-        with dask_cluster(*workers_of) as address:
+        with dask_cluster(*workers_of, config.run.named()) as address:
             with (
                 account.stage("shapes", [outlines], [Data(f"{spec.name}/parts")]),
                 scan_progress(watch, plan.jobs, place) as tell,

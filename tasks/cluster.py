@@ -10,6 +10,9 @@ import dask
 from distributed import Client, LocalCluster
 
 from lungpipe.errors import DatasetError
+from tasks.cluster_settings import require_alike
+from tasks.named_cluster import NamedCluster, named_cluster
+from tasks.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +29,8 @@ _ONE_THREAD = dict.fromkeys(
 #: Seconds within which a scheduler answers.
 _ANSWER_S = 10
 
-_SETTINGS = {
+#: Of Dask, wherever its processes run; :mod:`tasks.cluster_settings` carries them to other machines.
+SETTINGS = {
     # A scan that kills its worker twice is the culprit; at 0 an innocent neighbour would be blamed.
     "distributed.scheduler.allowed-failures": 2,
     # One scan a worker at a time, the rest with the scheduler: a hung scan holds up nobody.
@@ -43,7 +47,9 @@ _SETTINGS = {
 
 
 @contextmanager
-def dask_cluster(address: str | None, workers: int, memory_per_worker: str) -> Iterator[str]:
+def dask_cluster(
+    address: str | None, workers: int, memory_per_worker: str, named: NamedCluster | None = None
+) -> Iterator[str]:
     """Give the address of a scheduler, and take the cluster down again if it was started here.
 
     Parameters
@@ -54,23 +60,30 @@ def dask_cluster(address: str | None, workers: int, memory_per_worker: str) -> I
         Local worker processes.
     memory_per_worker : str
         Limit of each, as Dask writes it (``"4GiB"``).
+    named : NamedCluster, optional
+        Class of a cluster to start where there is no address.
 
     Raises
     ------
     DatasetError
-        If no scheduler answers at the address.
+        If no scheduler answers at the address or it has other code, or the named cluster cannot be started.
     """
     address = address or os.environ.get(ADDRESS_VARIABLE)
-    with dask.config.set(_SETTINGS):
+    with dask.config.set(SETTINGS):
         if address:
             try:
-                with Client(address, timeout=_ANSWER_S, set_as_default=False):
-                    pass
+                with Client(address, timeout=_ANSWER_S, set_as_default=False) as client:
+                    for line in require_alike(client, address, SETTINGS):
+                        say(line)
             except (OSError, ValueError) as error:
                 raise DatasetError(
                     f"no Dask scheduler answers at {address}; start it, or leave the address out"
                 ) from error
             yield address
+            return
+        if named is not None:
+            with named_cluster(named, workers, memory_per_worker, SETTINGS) as started:
+                yield started
             return
         with LocalCluster(
             n_workers=workers,

@@ -1,8 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from flows.cohort import check_config
 from flows.config import load_config
 from flows.external import read_outside
+from flows.plan import recipe_of
 from lungpipe.errors import DatasetError, PluginError
 
 MINIMAL = '[cohort]\ndicom = "images"\nannotations = "n.csv"\n'
@@ -173,3 +177,49 @@ def check(config):
         config.model_copy(update={"cohort": config.cohort.model_copy(update={"dicom": ".", "annotations": None})})
     )
     return spec, settings.names()
+
+
+def cluster(tmp_path, text, *overrides):
+    """The run section of a recipe with more lines in it."""
+    recipe = tmp_path / "clusters.toml"
+    recipe.write_text(f'[cohort]\ndicom = "images"\n[run]\n{text}\n')
+    return load_config(recipe, list(overrides)).run
+
+
+def test_a_cluster_is_named_with_its_options(tmp_path):
+    """A cluster's class, options and limits reach the tasks; a manifest's path is relative to the recipe."""
+    text = '[run.cluster]\ncluster_class = "kubernetes"\nminimum = 2\nmaximum = 9\noptions = {custom_cluster_spec = "a.yaml"}'
+    named = cluster(tmp_path, text).named()
+    assert (named.name, named.minimum, named.maximum) == ("kubernetes", 2, 9)
+    assert named.options == {"custom_cluster_spec": str(tmp_path / "a.yaml")}
+    assert cluster(tmp_path, "workers = 3").named() is None
+
+
+def test_options_of_a_cluster_are_not_recorded(tmp_path):
+    """What names machines and accounts stays out of a run's record; the class is in it."""
+    path = recipe(tmp_path, f'{MINIMAL}[run.cluster]\ncluster_class = "slurm"\noptions = {{account = "mueller"}}\n')
+    recorded = recipe_of(load_config(path))["run"]["cluster"]
+    assert recorded["cluster_class"] == "slurm"
+    assert "mueller" not in str(recorded)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[run.cluster]\ncluster_class = "slurm"\nminimum = 3\nmaximum = 2', "maximum = 2 is below minimum = 3"),
+        ('[run.cluster]\ncluster_class = "slurm"\nminimum = 3', "minimum without maximum"),
+        ('dask = "tcp://a:1"\n[run.cluster]\ncluster_class = "slurm"', "a run has one cluster"),
+        ('[run.cluster]\ncluster_clas = "slurm"', "did you mean 'cluster_class'?"),
+    ],
+)
+def test_wrong_clusters_are_refused(tmp_path, text, words):
+    """A section that contradicts itself, or misspells a key, is told with what to do."""
+    with pytest.raises(DatasetError, match=re.escape(words)):
+        cluster(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["slurm.toml", "kubernetes.toml"])
+def test_recipes_of_clusters_are_complete(name):
+    """The recipes that come with lungpipe are read whole."""
+    folder = Path(__file__).parents[2] / "recipes" / "clusters"
+    assert load_config(folder / name).run.named().maximum == 50
