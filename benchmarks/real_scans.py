@@ -1,0 +1,114 @@
+"""Real work on 200 simulated scans: one worker against two, what is spent outside the scans' own work, and three scans more.
+
+Every run reads DICOM, stores, segments by one method, finds the lungs, grows shells of 4 and 8 mm and extracts their features in
+a fresh workspace; curation is done before, so that the scans' stage is what differs. Then three scans are added to the archive
+and the run with two workers is repeated.
+
+``python benchmarks/real_scans.py [--scans 200]``. The machine should have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+#: How much faster two workers must be, the greatest share of their time outside scans, and seconds for what is new.
+AT_LEAST, MOST_OUTSIDE, ADDED_S = 1.8, 0.10, 30.0
+ADDED = 3
+CHANGES = ('segment.methods=["otsu"]', "regions.radii_mm=[0, 4, 8]")
+
+
+def run(recipe: Path, workspace: Path, workers: int) -> dict[str, Any]:
+    """Run in a process of its own; what its record says, and its wall seconds."""
+    words = ["run", str(recipe), "--workspace", str(workspace), "--workers", str(workers)]
+    for change in CHANGES:
+        words += ["--set", change]
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", "from flows.cli import main; main()", *words], check=True, stdout=subprocess.DEVNULL
+    )
+    seconds = time.perf_counter() - start
+    return {**json.loads((workspace / "run.json").read_text()), "wall_s": seconds}
+
+
+def without_benchmark(recipe: Path) -> None:
+    """Leave a recipe at its feature table."""
+    text = recipe.read_text()
+    head, _, tail = text.partition("[benchmark]")
+    rest = tail.partition("\n[")
+    recipe.write_text(head + ("[" + rest[2] if rest[1] else ""))
+
+
+def hold_back(folder: Path, n: int) -> dict[str, Any]:
+    """Take the last ``n`` patients out of archive and annotations; what ``give`` needs to bring them in."""
+    table = folder / "annotations.csv"
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    patients = sorted({row["patient_id"] for row in rows})[-n:]
+    kept = [row for row in rows if row["patient_id"] not in patients]
+    whole = table.read_text()
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(kept)
+    moved = {}
+    for patient in patients:
+        moved[patient] = folder / "held-back" / patient
+        moved[patient].parent.mkdir(exist_ok=True)
+        shutil.move(folder / "dicom" / patient, moved[patient])
+    return {"table": table, "whole": whole, "moved": moved}
+
+
+def give(folder: Path, held: dict[str, Any]) -> None:
+    """Bring in what was held back."""
+    held["table"].write_text(held["whole"])
+    for patient, path in held["moved"].items():
+        shutil.move(path, folder / "dicom" / patient)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=int, default=200)
+    n = parser.parse_args().scans
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "key").write_text("a key of this benchmark alone")
+        os.environ["LUNGPIPE_KEY_FILE"] = str(folder / "key")
+        words = ["phantom", str(folder / "cohort"), "--patients", str(n + ADDED + (n + ADDED) % 2)]
+        subprocess.run([sys.executable, "-c", "from flows.cli import main; main()", *words], check=True)
+        cohort = folder / "cohort"
+        recipe = cohort / "recipe.toml"
+        without_benchmark(recipe)
+        held = hold_back(cohort, n + ADDED + (n + ADDED) % 2 - n)
+        run(recipe, folder / "curated", 2)
+        found = {workers: run(recipe, folder / f"workers-{workers}", workers) for workers in (1, 2)}
+        stage_s = {workers: record["timings_s"]["stages"]["scans"] for workers, record in found.items()}
+        inside_s = {workers: sum(record["timings_s"]["inside_scans"].values()) for workers, record in found.items()}
+        print(f"{n} scans: {stage_s[1]:.1f} s with one worker, {stage_s[2]:.1f} s with two")
+        print(f"{stage_s[1] / stage_s[2]:.2f} times as fast; at least {AT_LEAST:g} is asked for")
+        for workers in (1, 2):
+            share = 1 - inside_s[workers] / (workers * stage_s[workers])
+            print(
+                f"{workers} workers: {100 * share:.1f} % outside the scans' own work; at most {100 * MOST_OUTSIDE:g} %"
+            )
+        give(cohort, held)
+        again = run(recipe, folder / "workers-2", 2)
+        own_s = sum(again["timings_s"]["inside_scans"].values())
+        added = again["scans"]["processed"]
+        print(f"{len(held['moved'])} scans added: {added} worked on, {again['scans']['reused']} reused")
+        print(f"{again['wall_s']:.1f} s in all, of which scans and their verification took {own_s:.1f} s")
+        print(f"stages, seconds: {again['timings_s']['stages']}")
+
+
+if __name__ == "__main__":
+    main()
