@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from lungpipe.watching import logs
+from lungpipe.watching import here
 from lungpipe.watching.events import RunEnded, ScanEnded, ScansExpected, StageBegan, StageEnded
 from lungpipe.watching.pace import Pace, duration, rate
 
@@ -105,7 +105,7 @@ class State:
             "began_s": round(self.began_s, 2),
             "heartbeat_s": round(time.time(), 2),
             "stage": self.stage or None,
-            "step": logs.step(),
+            "step": here.step(),
             "stages": dict(self.stages),
             "scans": {
                 "of": self.total,
