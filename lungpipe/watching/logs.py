@@ -149,8 +149,8 @@ def _attach(handler: logging.Handler) -> None:
 
 
 def _uncaught(kind: Any, error: Any, trace: Any) -> None:
-    if isinstance(error, KeyboardInterrupt):
-        say("interrupted", logging.ERROR, ours=True)
+    if not isinstance(error, Exception):  # Ctrl-C, or SIGTERM as the workflow engine raises it
+        say(f"interrupted ({kind.__name__})", logging.ERROR, ours=True)
         return
     record = record_of("an error that nobody foresaw; please report it", logging.CRITICAL, "lungpipe", ours=True)
     record.exc_info = (kind, error, trace)
