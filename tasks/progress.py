@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lungpipe.store import ledger
-from lungpipe.watching.logs import note_step, say
+from lungpipe.watching.here import note_step
+from lungpipe.watching.logs import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,27 +1,19 @@
-"""Standard error of a run: words for a person, or, where ``LUNGPIPE_LOG=json`` asks for it, one JSON object a line.
-
-Logging belongs to the process and so does what is kept here: the run and the stage that a line is of.
-"""
+"""Standard error of a run: words for a person, or, where ``LUNGPIPE_LOG=json`` asks for it, one JSON object a line."""
 
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
 import sys
 import threading
-import traceback
-import uuid
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lungpipe.errors import DatasetError
 from lungpipe.watching.events import RunEnded, ScanEnded, ScansExpected, StageBegan, StageEnded
-from lungpipe.watching.screen import WITHHELD, masker, without_paths
+from lungpipe.watching.here import HERE, make_ready
+from lungpipe.watching.json_lines import JsonLines, record_of
 from lungpipe.watching.standard_error import capture
 
 if TYPE_CHECKING:
@@ -30,50 +22,10 @@ if TYPE_CHECKING:
     from lungpipe.watching.events import Event
 
 VARIABLE = "LUNGPIPE_LOG"
-#: While it lasts, names of the archive are not known yet, so words of others wait for its end.
-_LEARNING = "curate"
-#: Whose records below a warning are of interest.
-_OWN = ("lungpipe", "data_catalog", "tasks", "flows")
 
 
-def _nothing() -> None:
-    pass
-
-
-@dataclass(slots=True)
-class _Here:
-    """What every line says, and what is taken out of the words of others."""
-
-    run: str = ""
-    used: bool = False
-    stage: str = ""
-    step: tuple[str, int, int] | None = None
-    paths: tuple[str, ...] = ()
-    mask: Callable[[str], str] | None = None
-    waiting: list[logging.LogRecord] = field(default_factory=list)
-    handler: logging.Handler | None = None
-    settle: Callable[[], None] = _nothing
-
-
-_here = _Here()
-
-
-def next_run(paths: tuple[str, ...] = ()) -> str:
-    """Return the UUID of the run that begins, and remember the paths that its log must not name."""
-    if _here.used or not _here.run:
-        _here.run = str(uuid.uuid4())
-    _here.used, _here.stage, _here.paths, _here.mask = True, "", paths, None
-    return _here.run
-
-
-def note_step(title: str, done: int, of: int) -> None:
-    """Note how far something inside the stage is."""
-    _here.step = (title, done, of)
-
-
-def step() -> dict[str, Any] | None:
-    """Return what was noted last in this stage: ``title``, ``done`` and ``of``."""
-    return dict(zip(("title", "done", "of"), _here.step, strict=True)) if _here.step else None
+#: What writes JSON now, and what waits for lines that are on their way; empty while lines are for people.
+_now: list[tuple[JsonLines, Callable[[], None]]] = []
 
 
 def say(text: str, level: int = logging.INFO, *, ours: bool = False, **fields: Any) -> None:
@@ -89,24 +41,26 @@ def say(text: str, level: int = logging.INFO, *, ours: bool = False, **fields: A
     **fields
         JSON values that a script finds beside the text.
     """
-    if _here.handler is None:
+    if not _now:
         print(text, file=sys.stderr, flush=True)  # noqa: T201  what a person reads
         return
-    _emit(_record(text, level, "lungpipe", ours=ours, fields=fields))
+    _emit(record_of(text, level, "lungpipe", ours=ours, fields=fields))
 
 
 def tell(event: Event) -> None:
     """Listen: note the stage, and where lines are JSON, write one of every stage, of every scan and of the end."""
     match event:
         case StageBegan(name):
-            _here.stage, _here.step = name, None
+            HERE.stage, HERE.step = name, None
             _line(f"stage {name} begins", event="stage_began")
         case StageEnded(name, seconds, failure):
-            _here.settle()  # lines of the stage are told as such
+            for _, settle in _now:
+                settle()  # lines of the stage are told as such
             words = f"stage {name} {'failed' if failure else 'ended'} after {seconds:.1f} s"
             _line(words, logging.ERROR if failure else logging.INFO, event="stage_ended", seconds=round(seconds, 3))
-            _here.stage, _here.step, _here.mask = "", None, None  # more names may be known now
-            _release()
+            HERE.stage, HERE.step = "", None
+            for handler, _ in _now:
+                handler.names_are_known()
         case ScansExpected(total):
             _line(f"{total} scans", event="scans_expected", total=total)
         case ScanEnded(result):
@@ -120,15 +74,8 @@ def tell(event: Event) -> None:
 
 
 def _line(text: str, level: int = logging.INFO, **fields: Any) -> None:
-    if _here.handler is not None:
-        _emit(_record(text, level, "lungpipe", ours=True, fields=fields))
-
-
-def _record(text: str, level: int, name: str, *, ours: bool, fields: dict[str, Any] | None = None) -> logging.LogRecord:
-    record = logging.LogRecord(name, level, "", 0, text, None, None)
-    record.ours, record.fields = ours, fields or {}
-    record.stage = _here.stage
-    return record
+    if _now:
+        _emit(record_of(text, level, "lungpipe", ours=True, fields=fields))
 
 
 @contextmanager
@@ -154,8 +101,8 @@ def json_log(*, last: bool = False) -> Iterator[None]:
     if asked == "text":
         yield
         return
-    if _here.handler is not None:
-        _attach(_here.handler)  # a workflow engine may have set up logging since
+    if _now:
+        _attach(_now[0][0])  # a workflow engine may have set up logging since
         yield
         return
     with ExitStack() as stack:
@@ -175,11 +122,11 @@ def json_log(*, last: bool = False) -> Iterator[None]:
 @contextmanager
 def _lines() -> Iterator[None]:
     """Make everything that goes to standard error a line of JSON."""
-    _here.run, _here.used = str(uuid.uuid4()), False
-    handler = _Lines()
+    make_ready()
+    handler = JsonLines()
     with capture(handler.foreign) as before:
         handler.write = before.write
-        _here.handler, _here.settle = handler, before.settle
+        _now.append((handler, before.settle))
         hooks = sys.excepthook, threading.excepthook
         sys.excepthook = _uncaught
         threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
@@ -191,9 +138,9 @@ def _lines() -> Iterator[None]:
             logging.captureWarnings(capture=False)
             sys.excepthook, threading.excepthook = hooks
             logging.getLogger().removeHandler(handler)
-            _here.stage = ""
-            _release()
-            _here.handler, _here.settle = None, _nothing
+            HERE.stage = ""
+            handler.names_are_known()
+            _now.clear()
 
 
 def _attach(handler: logging.Handler) -> None:
@@ -202,78 +149,14 @@ def _attach(handler: logging.Handler) -> None:
 
 
 def _uncaught(kind: Any, error: Any, trace: Any) -> None:
-    if isinstance(error, KeyboardInterrupt):
-        say("interrupted", logging.ERROR, ours=True)
+    if not isinstance(error, Exception):  # Ctrl-C, or SIGTERM as the workflow engine raises it
+        say(f"interrupted ({kind.__name__})", logging.ERROR, ours=True)
         return
-    record = _record("an error that nobody foresaw; please report it", logging.CRITICAL, "lungpipe", ours=True)
+    record = record_of("an error that nobody foresaw; please report it", logging.CRITICAL, "lungpipe", ours=True)
     record.exc_info = (kind, error, trace)
     _emit(record)
 
 
 def _emit(record: logging.LogRecord) -> None:
-    handler = _here.handler
-    if handler is not None:
+    for handler, _ in _now:
         handler.handle(record)
-
-
-def _release() -> None:
-    waiting, _here.waiting = _here.waiting, []
-    for record in waiting:
-        _emit(record)
-
-
-class _Lines(logging.Handler):
-    """Writes each record as one line of JSON."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.write: Callable[[bytes], None] = lambda _: None
-
-    def foreign(self, text: str) -> None:
-        """Take a line that something else wrote to standard error."""
-        self.handle(_record(text, logging.WARNING, "stderr", ours=False))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, or keep it until names of the archive are known; what libraries note for themselves is left out."""
-        own = record.name.split(".")[0] in _OWN
-        if record.levelno < logging.WARNING and not own:
-            return
-        if not getattr(record, "ours", False) and _here.stage == _LEARNING:
-            record.stage = _LEARNING
-            _here.waiting.append(record)
-            return
-        try:
-            self.write(json.dumps(_values(record), default=str).encode() + b"\n")
-        except Exception:  # noqa: BLE001  as every handler of logging: a line that cannot be written stops nothing
-            self.handleError(record)
-
-
-def _values(record: logging.LogRecord) -> dict[str, Any]:
-    ours = getattr(record, "ours", False)
-    values = {
-        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-        "level": record.levelname.lower(),
-        "run": _here.run,
-        "stage": getattr(record, "stage", _here.stage) or None,
-        "scan": None,
-        "message": record.getMessage() if ours else _masked(record.getMessage()),
-        "logger": record.name,
-        **getattr(record, "fields", {}),
-    }
-    if record.exc_info and record.exc_info[1] is not None:
-        error = record.exc_info[1]
-        frames = traceback.extract_tb(record.exc_info[2])
-        values["error"] = type(error).__name__
-        values["error_message"] = _masked(str(error))
-        values["traceback"] = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]
-    return values
-
-
-def _masked(text: str) -> str:
-    """Words of others without paths and identities."""
-    try:
-        if _here.mask is None:
-            _here.mask = masker()
-        return _here.mask(without_paths(text.strip(), _here.paths))
-    except Exception:  # noqa: BLE001  what cannot be searched is not shown
-        return WITHHELD

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from lungpipe.watching import logs
-from lungpipe.watching.events import RunEnded, ScanEnded, ScansExpected, StageBegan, StageEnded
+from lungpipe.watching import here
+from lungpipe.watching.events import RunEnded, ScanEnded, StageBegan, StageEnded
 from lungpipe.watching.pace import Pace, duration, rate
 
 if TYPE_CHECKING:
@@ -66,8 +66,6 @@ class State:
                 self.stages[name] = round(seconds, 2)
                 if not failure:  # else it stays: that is where the run ended
                     self.stage = ""
-            case ScansExpected(total):
-                self.total = total
             case ScanEnded(result):
                 self.pace.add(result)
                 self.made += event.outcome == "made"
@@ -105,7 +103,7 @@ class State:
             "began_s": round(self.began_s, 2),
             "heartbeat_s": round(time.time(), 2),
             "stage": self.stage or None,
-            "step": logs.step(),
+            "step": here.step(),
             "stages": dict(self.stages),
             "scans": {
                 "of": self.total,

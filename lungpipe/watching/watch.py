@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lungpipe.errors import DatasetError
-from lungpipe.watching import logs
+from lungpipe.watching import here, logs
 from lungpipe.watching.events import RunEnded, ScanEnded, ScansExpected, StageBegan, StageEnded
 from lungpipe.watching.metrics import metrics
 from lungpipe.watching.screen import screened
@@ -120,7 +120,7 @@ def watched(place: Place, title: str, *paths: str) -> Iterator[Watch]:
     """
     with ExitStack() as stack:
         stack.enter_context(logs.json_log())
-        state = State(logs.next_run(paths), title)
+        state = State(here.next_run(paths), title)
         watch = Watch(state, [logs.tell])
         for listener in (metrics, spans):
             try:

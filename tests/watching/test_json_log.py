@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +133,28 @@ def test_tracebacks_are_lines(monkeypatch):
     assert found[1]["error_message"] == "nobody foresaw it"
     assert found[0]["traceback"][-1].endswith("<lambda>")
     assert done.returncode == 1
+
+
+NO_ROOM = """
+import sys
+from lungpipe.watching.logs import json_log, say
+with json_log():
+    for k in range(3):
+        say("words", ours=True)
+        sys.stderr.write("printed")
+print("done")
+"""
+
+
+def test_a_log_that_takes_nothing_stops_nothing(monkeypatch):
+    """Where standard error is full, as a disk may be, lines are lost and the process goes on."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this machine")
+    monkeypatch.setenv("LUNGPIPE_LOG", "json")
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-c", NO_ROOM]
+        done = subprocess.run(words, stderr=full, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert done.stdout == "done\n"
 
 
 def test_without_the_variable_words_stay_words(monkeypatch, capfd, tmp_path):

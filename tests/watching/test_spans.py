@@ -96,7 +96,7 @@ def test_a_collector_that_does_not_answer_costs_the_end_a_moment(monkeypatch, tm
 
 def test_a_wrong_variable_costs_a_warning(collector, monkeypatch, tmp_path, caplog):
     """What OpenTelemetry cannot understand is told, and the run goes on without spans."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", str(2 * spans.WAITING))
     with watched(Place.at(tmp_path), "t") as watch, watch.stage("scans"):
         pass
     assert watch.state.end.how == "finished"
