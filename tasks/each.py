@@ -178,6 +178,8 @@ def _outcome(future: Any) -> Any | Failure:
         return future.result()
     except KilledWorker:
         return Failure("worker_died", "the worker process died each time it was tried; memory or native code")
+    except LungpipeError as error:  # its words are ours and name nobody
+        return Failure(getattr(error, "code", "refused"), str(error))
     except OSError as error:
         where = _place_of(error)
         if error.errno in _NO_ROOM:

@@ -1,5 +1,6 @@
 """Whatever befalls an item on Dask ends as its result or its failure."""
 
+import errno
 import os
 import time
 
@@ -14,6 +15,12 @@ from tasks.each import Failure, each
 
 def work(item, offset=0):
     """Do what the item says."""
+    if item == "refuse":
+        raise DatasetError("5 patients are too few for 3 folds")
+    if item == "full":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if item == "unplugged":
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
     if item == "raise":
         raise ValueError("patient Jane Roe")
     if item == "die":
@@ -42,6 +49,23 @@ def test_one_bad_item_fails_alone_and_says_little(address):
     assert "ValueError" in found[1].message
     assert "Jane" not in found[1].message
     assert "test_each.py:" in found[1].message
+
+
+@pytest.mark.parametrize(
+    ("item", "code", "words"),
+    [
+        ("refuse", "refused", "5 patients are too few for 3 folds"),
+        ("full", "no_room", "no room was left on the disk at test_each.py"),
+        ("unplugged", "io_failed", "ConnectionResetError (ECONNRESET) at test_each.py"),
+    ],
+)
+def test_what_is_no_bug_is_not_called_one(address, item, code, words):
+    """Our own errors keep their words; a full disk and a failing disk or server have codes of their own."""
+    found = dict(each(address, work, [item, 1]))
+    assert found[1] == 1
+    assert found[0].code == code
+    assert words in found[0].message
+    assert "bug" not in found[0].message
 
 
 def test_item_that_kills_its_worker_fails_alone(address):
