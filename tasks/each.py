@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client, wait
+from distributed.client import FuturesCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from lungpipe.errors import LungpipeError
@@ -81,12 +83,8 @@ def each(
                 for position, outcome in _while_connected(client, function, items, left, args, timeout_s, needs_bytes):
                     left.discard(position)
                     yield position, outcome
-        except _SchedulerLostError:
+        except (FuturesCancelledError, CommClosedError):  # the scheduler went away, and with it all that it knew of
             continue
-
-
-class _SchedulerLostError(Exception):
-    """The scheduler went away, and with it all that it knew of."""
 
 
 @contextmanager
@@ -144,8 +142,8 @@ def _while_connected(
             done = wait(list(futures), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             done = set()
-        if client.status != "running" or any(future.cancelled() for future in done):
-            raise _SchedulerLostError
+        if client.status != "running":
+            raise CommClosedError
         for future in done:
             yield futures.pop(future), _outcome(future)
             future.release()
