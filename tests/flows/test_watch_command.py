@@ -89,7 +89,8 @@ def test_a_new_patient_is_all_that_is_worked_on(sound_cohort, tmp_path):
     late = tmp_path / "cohort" / "dicom" / "Mustermann7"
     late.rename(tmp_path / "late")
     results = tmp_path / "results"
-    changes = ("--set", "benchmark.classifiers=[]", "--workers", 1)  # seven patients are too few to compare anything
+    # Seven patients are too few to compare anything.
+    changes = ("--set", "benchmark.classifiers=[]", "--set", "segment.methods=['otsu']", "--workers", 1)
     watching = Watching(tmp_path / "cohort" / "recipe.toml", "--every", "2s", "--workspace", results, *changes)
     try:
         seen = watching.wait_for("7 scans (0 reused)")
