@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import httpx
 import pandas as pd
 import pytest
 from event_server import Server as Listener
-from prefect.settings import get_current_settings
 
 from flows.deployed import check_deployment
 from lungpipe.errors import DatasetError
@@ -162,9 +161,8 @@ def deployed(request, sound_cohort, tmp_path_factory):
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least that there is
     }
     one = Deployed(folder, environment["PREFECT_API_URL"], environment)
-    database = postgresql(folder) if request.param == "postgresql" else None
-    with database if database is not None else tempfile.TemporaryFile() as address:
-        served = {**environment, **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": address} if database else {})}
+    with postgresql(folder) if request.param == "postgresql" else nullcontext() as address:
+        served = {**environment, **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": address} if address else {})}
         words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with running(words, folder / "server.log", cwd=folder, env=served):
             wait_for(lambda: answers(one.api), "the server")
@@ -183,7 +181,6 @@ def deployed(request, sound_cohort, tmp_path_factory):
             with running(worker, folder / "worker.log", cwd=folder, env=environment) as one.worker:
                 yield one
             assert (folder / "home" / "prefect.db").exists() == (request.param == "sqlite")
-    assert get_current_settings().api.url != one.api
 
 
 @pytest.mark.slow
@@ -200,7 +197,7 @@ def test_a_deployed_cohort_runs_to_its_report(deployed):
         assert second.returncode == 0, (deployed.folder / "worker.log").read_text()[-3000:]
     (benchmark,), (weekly,) = deployed.runs("cohort"), deployed.runs("features")
     assert {benchmark["name"], weekly["name"]} == {"recipe in results"}
-    assert benchmark["tags"] == ["benchmark", "lungpipe"]
+    assert set(benchmark["tags"]) == {"benchmark", "lungpipe"}
     assert benchmark["end_time"] <= weekly["start_time"]
     # Nothing changed, so the second found the benchmark standing and left its scores.
     assert len(deployed.runs("cohort")) == 1

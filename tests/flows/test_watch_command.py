@@ -69,10 +69,17 @@ class Watching:
         command = [sys.executable, "-m", "flows.cli", "watch", *map(str, words)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.lines = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reading = threading.Thread(target=self._read, daemon=True)
+        self.reading.start()
 
     def _read(self):
         self.lines.extend(iter(self.process.stderr.readline, ""))
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.reading.join(10)
+        self.process.stderr.close()
 
     def wait_for(self, words, after=0):
         until = time.monotonic() + PATIENCE_S
@@ -89,7 +96,8 @@ def test_a_new_patient_is_all_that_is_worked_on(sound_cohort, tmp_path):
     late = tmp_path / "cohort" / "dicom" / "Mustermann7"
     late.rename(tmp_path / "late")
     results = tmp_path / "results"
-    changes = ("--set", "benchmark.classifiers=[]", "--workers", 1)  # seven patients are too few to compare anything
+    # Seven patients are too few to compare anything.
+    changes = ("--set", "benchmark.classifiers=[]", "--set", "segment.methods=['otsu']", "--workers", 1)
     watching = Watching(tmp_path / "cohort" / "recipe.toml", "--every", "2s", "--workspace", results, *changes)
     try:
         seen = watching.wait_for("7 scans (0 reused)")
@@ -104,9 +112,7 @@ def test_a_new_patient_is_all_that_is_worked_on(sound_cohort, tmp_path):
         assert watching.process.wait(60) == 0
         watching.wait_for("watch: stopped")
     finally:
-        watching.process.kill()
-        watching.process.wait()
-        watching.process.stderr.close()
+        watching.end()
 
 
 @pytest.mark.slow
@@ -125,8 +131,7 @@ def test_a_signal_interrupts_the_run_and_the_next_one_goes_on(sound_cohort, tmp_
         watching.wait_for("watch: stopped")
         assert not (tmp_path / "results" / "run.json").exists()
     finally:
-        watching.process.kill()
-        watching.process.wait()
+        watching.end()
     again = subprocess.run(
         [sys.executable, "-m", "flows.cli", "run", *map(str, (sound_cohort.recipe, *words[3:]))],
         capture_output=True, text=True, timeout=PATIENCE_S, check=True,
