@@ -94,19 +94,21 @@ class Root:
             f"mount -t tmpfs tmpfs {root}/dev/shm",
             *(f"mkdir -p {root}{b} && mount --bind -o ro {shlex.quote(str(b))} {root}{b}" for b in binds),
         ]
-        inner = shlex.join(["/bin/sh", "-c", f'cd {shlex.quote(self.folder)} && exec "$@"', "sh", *command])
-        script = " && ".join([*([] if network else ["ip link set lo up"]), *mounts, "true"])
-        script += f" && exec chroot --userspec={self.user} {root} {inner}"
-        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if network else ["--net"])]
         home = "/root" if self.user.startswith("0") else "/home/lungpipe"
-        variables = {
+        usual = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": home,
             "LANG": "C.UTF-8",
         }
+        variables = {**usual, **self.environment, **(passed or {})}
+        # The machine's own PATH holds outside, the image's inside.
+        inner = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        inner += ["/bin/sh", "-c", f'cd {shlex.quote(self.folder)} && exec "$@"', "sh", *command]
+        script = " && ".join([*([] if network else ["ip link set lo up"]), *mounts])
+        script += f" && exec chroot --userspec={self.user} {root} {shlex.join(inner)}"
+        apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if network else ["--net"])]
         return subprocess.run(
             [*apart, "/bin/sh", "-c", script],
-            env={"PATH": os.environ["PATH"], **variables, **self.environment, **(passed or {})},
             stdin=subprocess.DEVNULL,
             check=False,
             **options,
