@@ -136,7 +136,7 @@ def _while_connected(
             function, items[i], *args, pure=False, key=key, workers=able, allow_other_workers=elsewhere
         )
         futures[future] = i
-    started: dict[str, float] = {}
+    started: dict[str, tuple[str, float]] = {}
     while futures:
         try:
             done = wait(list(futures), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
@@ -199,13 +199,21 @@ def _place_of(error: BaseException) -> str:
     return f"{Path(place.filename).name}:{place.lineno}"
 
 
-def _overdue(client: Client, futures: dict[Any, int], started: dict[str, float], timeout_s: float) -> list[Any]:
-    """Futures past their time; they are cancelled and their workers restarted."""
+def _overdue(
+    client: Client, futures: dict[Any, int], started: dict[str, tuple[str, float]], timeout_s: float
+) -> list[Any]:
+    """Futures past their time; they are cancelled and their workers restarted.
+
+    ``started`` has worker and time of what runs. What a dead worker leaves starts anew elsewhere, and so does its time.
+    """
     running = {str(key): worker for worker, keys in client.processing().items() for key in keys}
     now = time.monotonic()
-    for key in running:
-        started.setdefault(key, now)
-    late = [f for f in futures if str(f.key) in running and now - started[str(f.key)] > timeout_s]
+    for key in started.keys() - running.keys():
+        del started[key]
+    for key, worker in running.items():
+        if key not in started or started[key][0] != worker:
+            started[key] = (worker, now)
+    late = [f for f in futures if str(f.key) in running and now - started[str(f.key)][1] > timeout_s]
     for future in late:
         future.cancel(force=True)
     if late:

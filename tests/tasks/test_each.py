@@ -10,7 +10,7 @@ from distributed import Scheduler, SpecCluster, Worker, get_worker
 
 from lungpipe.errors import DatasetError
 from tasks.cluster import dask_cluster
-from tasks.each import Failure, each
+from tasks.each import Failure, _overdue, each
 
 
 def work(item, offset=0):
@@ -84,6 +84,44 @@ def test_item_past_its_time_is_stopped(address):
     assert isinstance(found[0], Failure)
     assert found[0].code == "timeout"
     assert [found[i] for i in (1, 2, 3)] == [1, 2, 3]
+
+
+class Clock:
+    """A client that says what runs where, as the scheduler would."""
+
+    def __init__(self, *moments):
+        self.moments = iter(moments)
+
+    def processing(self):
+        return next(self.moments)
+
+    def restart_workers(self, workers, raise_for_error):
+        self.restarted = workers
+
+
+class Item:
+    def __init__(self, key):
+        self.key = key
+
+    def cancel(self, force):
+        self.cancelled = force
+
+
+def test_time_is_counted_from_the_last_start(monkeypatch):
+    """An item that waits again, or runs again on another worker, has its whole time again; one that goes on has not."""
+    moments = iter([0.0, 3.0, 6.0, 8.0])
+    monkeypatch.setattr("tasks.each.time.monotonic", lambda: next(moments))
+    steady, moved, queued = (Item(name) for name in ("steady", "moved", "queued"))
+    client = Clock(
+        {"a": ["steady"], "b": ["moved"], "c": ["queued"]},
+        {"a": ["steady"], "d": ["moved"]},
+        {"a": ["steady"], "d": ["moved"], "c": ["queued"]},
+        {"d": ["moved"], "c": ["queued"]},
+    )
+    started = {}
+    late = [_overdue(client, dict.fromkeys((steady, moved, queued), 0), started, 5.5) for _ in range(4)]
+    assert late == [[], [], [steady], []]
+    assert client.restarted == ["a"]
 
 
 @pytest.mark.slow
