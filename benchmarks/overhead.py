@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +135,19 @@ def run_flow(recipe: str, workspace: str) -> None:
 
     import tasks.report
     import tasks.scans
-    from flows.cohort import cohort
+    from flows.cohort import Account, cohort
 
     tasks.scans.process_scan = stub_scan
+    stage_of_account, by_stage = Account.stage, {"before": time.process_time()}
+
+    @contextmanager
+    def stage(self: Account, name: str, *args: Any) -> Iterator[None]:
+        began = time.process_time()
+        with stage_of_account(self, name, *args):
+            yield
+        by_stage[name] = time.process_time() - began
+
+    Account.stage = stage  # type: ignore[method-assign]
     tasks.report.MOST_NODULES = 0  # the page's pictures are of voxels
     start = time.perf_counter()
     outcome = cohort(recipe, workspace)
@@ -147,7 +159,17 @@ def run_flow(recipe: str, workspace: str) -> None:
         "workers": ended.ru_utime + ended.ru_stime,
         "server": sum(times.user + times.system for times in alive),
     }
-    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "flow_mib": own.ru_maxrss / 1024, "scans": outcome.scans}))
+    print(
+        json.dumps(
+            {
+                "wall_s": wall_s,
+                "cpu_s": cpu_s,
+                "flow_mib": own.ru_maxrss / 1024,
+                "scans": outcome.scans,
+                "flow_s": by_stage,
+            }
+        )
+    )
 
 
 def measure(folder: Path, n: int) -> dict[str, Any]:
@@ -210,6 +232,7 @@ def main() -> None:
                 f"({', '.join(f'{name} {ms:.1f}' for name, ms in each_ms.items())}); "
                 f"at most {AT_MOST['ms_a_scan']:g} ms are allowed"
             )
+            print(f"CPU seconds of the flow process by stage: { {k: round(v, 1) for k, v in found['flow_s'].items()} }")
             print(f"flow process {found['flow_mib']:.0f} MiB at its peak; at most {AT_MOST['flow_mib']:g}")
             print(f"Prefect's database {found['prefect_mib']:.1f} MiB; at most {AT_MOST['prefect_mib']:g}")
             print(f"workspace {found['workspace_mib']:.0f} MiB in {found['files']} files")

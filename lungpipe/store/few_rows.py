@@ -42,7 +42,7 @@ def pack_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> bytes | None:
 
     schema = SCHEMAS[name]
     if not rows:
-        return _empty(name)
+        return empty(name)
     features = [column for column in dict.fromkeys(c for row in rows for c in row) if column not in schema.columns]
     if len(rows) > MOST_ROWS or (features and not schema.open):
         return None
@@ -70,7 +70,8 @@ def _packed(table: pa.Table) -> bytes:
 
 
 @cache
-def _empty(name: str) -> bytes:
+def empty(name: str) -> bytes:
+    """A table without rows, as :func:`pack_rows` packs it."""
     return _packed(_arrow_schema(name, ()).empty_table())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lungpipe.errors import DatasetError
 from lungpipe.store.contracts import check_table
-from lungpipe.store.few_rows import pack_rows
+from lungpipe.store.few_rows import empty, pack_rows
 from lungpipe.store.place import Place
 from lungpipe.store.schemas import SCHEMAS
 
@@ -32,6 +32,10 @@ __all__ = [
     "write_rows",
     "write_table",
 ]
+
+
+#: Pieces of a table that are in memory one by one: a row in a table of its own takes a hundred times its size.
+_PIECES_AT_ONCE = 200
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
@@ -281,19 +285,34 @@ def read_parts(place: Place, paths: Sequence[str], name: str) -> pd.DataFrame:
     DatasetError
         If a piece is missing or no Parquet table, or the whole breaks the contract.
     """
-    import pyarrow as pa
-
     shown = f"{len(paths)} pieces"
-    filled = [table for path in paths if (table := _unpacked(name, _content(place, path), path)).num_rows]
-    if not filled:
+    whole = [
+        joined
+        for start in range(0, len(paths), _PIECES_AT_ONCE)
+        if (joined := _joined(place, paths[start : start + _PIECES_AT_ONCE], name)) is not None
+    ]
+    if not whole:
         return make_table(name, [])
-    try:
-        whole = pa.concat_tables(filled, promote_options="permissive")
-    except (ValueError, TypeError) as error:
-        raise _unreadable(name, shown, error) from None
-    frame = conform(name, _frame(name, whole, shown))
+    frame = conform(name, _frame(name, _concatenated(name, whole, shown), shown))
     check_table(name, frame, shown, "read")
     return frame
+
+
+def _joined(place: Place, paths: Sequence[str], name: str) -> pa.Table | None:
+    """Rows of some pieces, in few pieces of memory; None if there are none."""
+    nothing = empty(name)
+    contents = ((path, content) for path in paths if (content := _content(place, path)) != nothing)
+    filled = [table for path, content in contents if (table := _unpacked(name, content, path)).num_rows]
+    return _concatenated(name, filled, f"{len(paths)} pieces").combine_chunks() if filled else None
+
+
+def _concatenated(name: str, tables: Sequence[pa.Table], shown: str) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (ValueError, TypeError) as error:
+        raise _unreadable(name, shown, error) from None
 
 
 def _content(place: Place, path: str) -> bytes:
