@@ -34,7 +34,7 @@ class Flaky(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         with self.lock:
             self.seen["requests"] += 1
             number = self.seen["requests"]
@@ -56,6 +56,18 @@ class Flaky(BaseHTTPRequestHandler):
                 self.give(found.status, dict(found.headers), found.read())
         except urllib.error.HTTPError as error:
             self.give(error.code, dict(error.headers), error.read())
+
+    def body(self) -> bytes:
+        """What was sent, in one piece or in chunks."""
+        if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return b"".join(pieces)
 
     def give(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
