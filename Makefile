@@ -3,8 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-workspace
-# Two processes; tests/conftest.py says which tests share one: most wait for servers and workers to start.
-SHARED := -n 2 --dist loadgroup
+# Two processes, a file of tests in one of them: most tests wait for servers and workers to start.
+SHARED := -n 2 --dist loadfile
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.
 DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
 

@@ -20,18 +20,6 @@ from lungpipe.volume import CTVolume, Mask
 DATA = Path(os.environ.get("LUNGPIPE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
-#: Folders whose tests share a Prefect server and Dask workers: one process of the tests runs them all.
-ON_A_SERVER = {"disturbed", "flows", "tasks"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep the tests of a module in one process, and those that share a server too (``--dist loadgroup``)."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group("server" if folder in ON_A_SERVER else str(item.path)))
-
-
 @pytest.fixture(autouse=True)
 def pseudonym_key(tmp_path_factory, monkeypatch):
     """Every test has a key of its own and never touches the user's."""
