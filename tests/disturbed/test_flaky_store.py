@@ -18,7 +18,7 @@ from lungpipe.store.place import Place
 FAILS_EVERY, SILENT_EVERY = 10, 50
 #: Longer than the client waits.
 SILENT_S = 25.0
-_OWN_HEADERS = {"connection", "transfer-encoding", "server", "date", "content-length"}
+_OWN_HEADERS = {"connection", "transfer-encoding", "server", "date", "content-length", "expect"}
 
 
 class Flaky(BaseHTTPRequestHandler):
@@ -48,6 +48,7 @@ class Flaky(BaseHTTPRequestHandler):
             self.give(503, {}, b"")
             return
         request = urllib.request.Request(self.real + self.path, data=body or None, method=self.command)
+        request.add_header("Content-Type", "application/octet-stream")  # the library's own default is a form's
         for name, value in self.headers.items():
             if name.lower() not in _OWN_HEADERS:
                 request.add_header(name, value)
