@@ -142,11 +142,14 @@ def _while_connected(
             done = wait(list(futures), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             done = set()
+        for future in done:
+            outcome = _outcome(future)
+            if client.status != "running":  # then it may tell of the loss of the scheduler, and not of the item
+                raise CommClosedError
+            yield futures.pop(future), outcome
+            future.release()
         if client.status != "running":
             raise CommClosedError
-        for future in done:
-            yield futures.pop(future), _outcome(future)
-            future.release()
         if timeout_s is not None:
             for future in _overdue(client, futures, started, timeout_s):
                 yield futures.pop(future), Failure("timeout", f"it ran longer than {timeout_s:g} s and was stopped")
