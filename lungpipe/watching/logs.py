@@ -26,6 +26,8 @@ VARIABLE = "LUNGPIPE_LOG"
 
 #: What writes JSON now, and what waits for lines that are on their way; empty while lines are for people.
 _now: list[tuple[JsonLines, Callable[[], None]]] = []
+#: What others had attached to print every record for a person: in the meantime records would come twice.
+_aside: list[logging.Handler] = []
 
 
 def say(text: str, level: int = logging.INFO, *, ours: bool = False, **fields: Any) -> None:
@@ -137,15 +139,37 @@ def _lines() -> Iterator[None]:
         finally:
             logging.captureWarnings(capture=False)
             sys.excepthook, threading.excepthook = hooks
-            logging.getLogger().removeHandler(handler)
+            _detach(handler)
             HERE.stage = ""
             handler.names_are_known()
             _now.clear()
 
 
 def _attach(handler: logging.Handler) -> None:
-    if handler not in logging.getLogger().handlers:
-        logging.getLogger().addHandler(handler)
+    """Make ``handler`` the only one that writes all records to a console; files and servers keep theirs."""
+    root = logging.getLogger()
+    for other in [other for other in root.handlers if other is not handler and _prints(other)]:
+        root.removeHandler(other)
+        _aside.append(other)
+    if handler not in root.handlers:
+        root.addHandler(handler)
+
+
+def _detach(handler: logging.Handler) -> None:
+    root = logging.getLogger()
+    root.removeHandler(handler)
+    while _aside:
+        root.addHandler(_aside.pop())
+
+
+def _prints(handler: logging.Handler) -> bool:
+    """Whether a handler writes to a stream of the process rather than to a file of its own or into memory."""
+    if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
+        return False
+    try:
+        return bool(handler.stream.fileno() >= 0)
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _uncaught(kind: Any, error: Any, trace: Any) -> None:

@@ -83,6 +83,35 @@ def test_whatever_writes_to_standard_error_is_a_line(lines):
     assert "noted for itself" not in messages
 
 
+@pytest.fixture
+def console():
+    """What a workflow engine attaches when it sets up logging: every record goes to standard error, in its own words."""
+    handler = logging.StreamHandler(os.fdopen(2, "w", closefd=False))
+    handler.setFormatter(logging.Formatter("at noon | %(message)s"))
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.mark.parametrize("when", ["before", "since"])
+def test_records_come_once_beside_a_console(lines, console, when):
+    """A handler that prints records, attached before or in a block of its own, is set aside meanwhile, and is back after it."""
+    root = logging.getLogger()
+    if when == "before":
+        root.addHandler(console)
+    with json_log(), warnings.catch_warnings():
+        if when == "since":
+            root.addHandler(console)
+        with json_log():
+            warnings.simplefilter("always")
+            warnings.warn("a warning", UserWarning, stacklevel=1)
+            logging.getLogger("some.library").warning("of a library")
+            assert console not in root.handlers
+    told = [line["message"] for line in lines()]
+    assert sum("a warning" in message for message in told) == 1
+    assert sum("of a library" in message for message in told) == 1
+    assert console in root.handlers
+
+
 def test_words_of_others_name_nobody(lines, tmp_path):
     """What is known under the key, and every path, is masked in messages of errors, warnings and children, ours untouched."""
     pseudonym, _ = load_pseudonymiser()
