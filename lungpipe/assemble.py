@@ -15,9 +15,10 @@ import pandas as pd
 from lungpipe.clinical import RATING
 from lungpipe.judge_masks import excluded_masks, judged, without_excluded
 from lungpipe.region.codes import RegionLimits, with_codes
-from lungpipe.scan import ScanResult, gather_parts
+from lungpipe.scan import ScanResult, rows_path
 from lungpipe.segment.verdict import MaskLimits
 from lungpipe.store import ledger
+from lungpipe.store.parts import gather_rows
 from lungpipe.store.tables import conform, make_table, read_table, write_table
 from lungpipe.subsets import with_subsets
 
@@ -86,7 +87,8 @@ def assemble(
     inputs = {"plan_sha256": plan_digest(plan), "failed": failed, **({"subsets_mm3": dict(subsets)} if subsets else {})}
     volumes = [f"{result.patient_id}/volume-{result.volume_id}" for result in results if result.volume_id]
     sources = {"series": volumes, "agreement": [ref for ref in parts if "/agreement-" in ref]}
-    masks = cache(lambda: _masks(place, parts, limits))
+    rows = cache(lambda: gather_rows(place, [rows_path(ref) for ref in parts]))
+    masks = cache(lambda: judged(_of(rows(), "nodules"), _of(rows(), "agreement"), limits))
     refs: dict[str, str] = {}
     made: Counter[str] = Counter()
     reused: Counter[str] = Counter()
@@ -103,7 +105,7 @@ def assemble(
         path = f"tables/{name}.parquet"
         standing = ledger.stands(place, entry.ref)
         if standing is None:
-            frame = _table(place, name, plan, results, parts, limits, masks)
+            frame = _table(name, plan, results, limits, rows, masks)
             if name == "features":
                 frame = with_codes(frame, region_limits)
             if subsets and name in {"nodules", "features"}:
@@ -117,16 +119,20 @@ def assemble(
     return Assembled(refs, made, reused, len(read_table(place, "tables/exclusions.parquet")))
 
 
+def _of(rows: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
+    """Rows of a table; none where no scan has any."""
+    return rows[name] if name in rows else make_table(name, [])
+
+
 def _table(
-    place: Place,
     name: str,
     plan: Plan,
     results: Sequence[ScanResult],
-    parts: Sequence[str],
     limits: MaskLimits,
+    gathered: Callable[[], Mapping[str, pd.DataFrame]],
     masks: Callable[[], pd.DataFrame],
 ) -> pd.DataFrame:
-    """Rows of one table; ``masks`` gives the judged ones, and is asked only where they count."""
+    """Rows of one table; ``gathered`` gives those of the scans and ``masks`` the judged ones, asked only where they count."""
     if name == "series":
         volume_of = {r.series_uid: r.volume_id for r in results}
         return make_table(
@@ -134,7 +140,7 @@ def _table(
         )
     if name == "nodules":
         return _labelled(plan, masks())
-    rows = gather_parts(place, parts, name)
+    rows = _of(gathered(), name)
     if name == "exclusions":
         kind = {job.series_uid: job.intensities for job in plan.jobs}
         early: list[dict[str, Any]] = [*plan.exclusions]
@@ -142,11 +148,6 @@ def _table(
         early += excluded_masks(masks(), limits)
         return conform(name, pd.concat([make_table(name, early), rows], ignore_index=True))
     return without_excluded(rows, masks()) if name == "features" else rows
-
-
-def _masks(place: Place, parts: Sequence[str], limits: MaskLimits) -> pd.DataFrame:
-    """Rows of nodules with codes and verdicts."""
-    return judged(gather_parts(place, parts, "nodules"), gather_parts(place, parts, "agreement"), limits)
 
 
 def _labelled(plan: Plan, rows: pd.DataFrame) -> pd.DataFrame:

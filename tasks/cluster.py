@@ -42,6 +42,10 @@ SETTINGS = {
     "distributed.deploy.lost-worker-timeout": "1000h",
     "distributed.worker.daemon": True,
     "distributed.admin.tick.limit": "1h",
+    # Looking a hundred times a second what a worker is at, and fifty times whether each process still answers, takes a tenth of a
+    # core with two workers that do nothing.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
     "logging.distributed": "critical",
 }
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import math
+import queue
 import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distributed import Client, wait
+from distributed import Client, Future
 from distributed.client import FuturesCancelledError
 from distributed.comm.core import CommClosedError
+from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
 from lungpipe.errors import LungpipeError
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 NO_ROOM, IO_FAILED = "no_room", "io_failed"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _POLL_S = 2.0
+#: Results that come within so many seconds of one another are fetched together: one by one, each takes milliseconds.
+_TOGETHER_S = 0.1
 #: Seconds within which a scheduler answers.
 _ANSWER_S = 10
 #: Seconds that a scheduler which went away may take to come back.
@@ -64,7 +69,7 @@ def each(
         Importable by the workers.
     items : sequence
     *args
-        Passed on to every call; small.
+        Passed on to every call; small, and not changed by it: calls on one worker share them.
     timeout_s : float, optional
         Wall seconds that one item may run on a worker.
     needs_bytes : sequence of int, optional
@@ -122,28 +127,36 @@ def _while_connected(
     needs_bytes: Sequence[int] | None,
 ) -> Iterator[tuple[int, Any | Failure]]:
     # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
+    packed = dumps((function, args))
     room = _room(client) if needs_bytes is not None else {}
-    futures: dict[Any, int] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for i in sorted(wanted):
-        able = _able(room, needs_bytes[i]) if needs_bytes is not None else None
+        able = _able(room, needs_bytes[i]) if needs_bytes is not None else ()
         if isinstance(able, Failure):
             yield i, able
-            continue
-        key = f"{function.__name__}-{time.monotonic_ns()}-{i}"
-        # A worker that died comes back under another address: what waits for the old one must not wait for ever.
-        elsewhere = able is not None
-        future = client.submit(
-            function, items[i], *args, pure=False, key=key, workers=able, allow_other_workers=elsewhere
+        else:
+            groups.setdefault(able, []).append(i)
+    ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    futures: dict[Future, int] = {}
+    for able, positions in groups.items():
+        keys = [f"{function.__name__}-{time.monotonic_ns()}-{i}" for i in positions]
+        some = client.map(
+            _call,
+            [packed] * len(positions),
+            [dumps(items[i]) for i in positions],
+            pure=False,
+            key=keys,
+            workers=list(able) or None,
+            # A worker that died comes back under another address: what waits for the old one must not wait for ever.
+            allow_other_workers=bool(able),
         )
-        futures[future] = i
+        futures |= zip(some, positions, strict=True)
+    for future in futures:
+        future.add_done_callback(ended.put)
     started: dict[str, tuple[str, float]] = {}
     while futures:
-        try:
-            done = wait(list(futures), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            done = set()
-        for future in done:
-            outcome = _outcome(future)
+        done = [future for future in _ended(ended) if future in futures]
+        for future, outcome in _outcomes(client, done):
             if client.status != "running":  # then it may tell of the loss of the scheduler, and not of the item
                 raise CommClosedError
             yield futures.pop(future), outcome
@@ -155,17 +168,56 @@ def _while_connected(
                 yield futures.pop(future), Failure("timeout", f"it ran longer than {timeout_s:g} s and was stopped")
 
 
+def _call(packed: bytes, item: bytes) -> Any:
+    function, args = _unpacked(packed)
+    return function(loads(item), *args)
+
+
+@lru_cache(maxsize=2)
+def _unpacked(packed: bytes) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What all items share, unpacked once a worker."""
+    function, args = loads(packed)
+    return function, args
+
+
+def _ended(ended: queue.SimpleQueue[Future]) -> list[Future]:
+    """Futures that ended, those that end soon after with them; none if none does in time."""
+    try:
+        found = [ended.get(timeout=_POLL_S)]
+    except queue.Empty:
+        return []
+    time.sleep(_TOGETHER_S)
+    while True:
+        try:
+            found.append(ended.get_nowait())
+        except queue.Empty:
+            return found
+
+
+def _outcomes(client: Client, done: list[Future]) -> Iterator[tuple[Future, Any | Failure]]:
+    """Results of futures that ended, fetched together as far as they have any."""
+    finished = [future for future in done if future.status == "finished"]
+    try:
+        results = dict(zip(finished, client.gather(finished), strict=True))
+    except (FuturesCancelledError, CommClosedError):
+        raise
+    except Exception:  # noqa: BLE001  one of them was lost meanwhile and failed when it was made again
+        results = {}
+    for future in done:
+        yield future, results[future] if future in results else _outcome(future)
+
+
 def _room(client: Client) -> dict[str, float]:
     """Bytes that each worker may take before Dask stops it, by address."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     return {address: _MOST_OF_A_WORKER * (worker["memory_limit"] or math.inf) for address, worker in workers.items()}
 
 
-def _able(room: dict[str, float], n_bytes: int) -> list[str] | Failure | None:
-    """Workers that have the memory; None if all have, or no worker is there yet."""
-    able = [address for address, limit in room.items() if limit >= n_bytes]
+def _able(room: dict[str, float], n_bytes: int) -> tuple[str, ...] | Failure:
+    """Workers that have the memory; empty if all have, or no worker is there yet."""
+    able = tuple(address for address, limit in room.items() if limit >= n_bytes)
     if len(able) == len(room):
-        return None
+        return ()
     most = max(room.values())
     return able or Failure(
         "too_large_for_a_worker",

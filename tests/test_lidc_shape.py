@@ -20,9 +20,10 @@ from lungpipe.learn.evaluate import evaluate_configuration
 from lungpipe.learn.models import Logistic
 from lungpipe.lineage.tombstones import tombstone_id
 from lungpipe.radiomics.shape import shape_features
+from lungpipe.scan import rows_path
 from lungpipe.scan.outlines import Drawn, OutlinedScan, process_outlines, volumes_of
-from lungpipe.scan.rows import gather_parts
 from lungpipe.segment.annotated import consensus
+from lungpipe.store.parts import gather_rows
 from lungpipe.store.place import Place
 
 PSEUDONYM = Pseudonymiser(b"0123456789abcdef")
@@ -111,7 +112,7 @@ def test_masks_have_the_area_of_the_polygons():
 def test_a_nodule_has_pyradiomics_own_values(some, tmp_path):
     """Features in the table are those of PyRadiomics' shape class on the consensus mask with the file's spacing."""
     results = process_outlines(some, str(tmp_path))
-    features = gather_parts(Place.at(tmp_path), [ref for r in results for ref in r.parts], "features")
+    features = gather_rows(Place.at(tmp_path), [rows_path(ref) for r in results for ref in r.parts])["features"]
     drawn = next(one for one in some[0].draw() if one.nodule is not None)
     counts = sum(mask.within(*_box(drawn.raters)).voxels.astype(int) for mask in drawn.raters)
     agreed = counts * 2 >= len(drawn.raters)
@@ -133,7 +134,7 @@ def test_rows_say_that_there_is_no_image(some, tmp_path):
     """HU and the place across the slice are missing, intensities are none, and every outlined nodule's volume is kept."""
     place = Place.at(tmp_path)
     results = process_outlines(some, str(tmp_path))
-    nodules = gather_parts(place, [ref for r in results for ref in r.parts], "nodules")
+    nodules = gather_rows(place, [rows_path(ref) for r in results for ref in r.parts])["nodules"]
     assert len(nodules) == sum(len(s.job.nodules) for s in some)
     assert set(nodules["intensities"]) == {"none"}
     assert nodules[["x_mm", "y_mm", "mean_hu", "median_hu"]].isna().all().all()
@@ -148,7 +149,7 @@ def test_what_stands_is_not_made_again(some, tmp_path):
     first = process_outlines(some, str(tmp_path))
     assert all(r.made and not r.reused for r in first)
     assert all(r.reused and not r.made for r in process_outlines(some, str(tmp_path)))
-    part = next(tmp_path.glob("parts/features-*/features.parquet"))
+    part = next(tmp_path.glob("parts/features-*/rows.json"))
     content = part.read_bytes()
     part.write_bytes(b"damaged")
     assert sum(bool(r.made) for r in process_outlines(some, str(tmp_path))) == 1
@@ -170,10 +171,11 @@ def test_nodules_that_fail_are_excluded_with_a_code(cohort, tmp_path):
     scan = next(s for s in cohort[1] if len(s.job.nodules) >= 2)
     result = process_outlines([OutlinedScan(scan.job, partial(_nothing_agreed, scan))], str(tmp_path))
     place = Place.at(tmp_path)
-    exclusions = gather_parts(place, result[0].parts, "exclusions")
+    rows = gather_rows(place, [rows_path(ref) for ref in result[0].parts])
+    exclusions = rows["exclusions"]
     assert set(exclusions["code"]) == {"between_slices", "no_annotated_mask"}
     assert set(exclusions["intensities"]) == {"none"}
-    assert gather_parts(place, result[0].parts, "nodules").empty
+    assert rows["nodules"].empty
 
 
 def test_no_published_identifier_reaches_a_worker(cohort):

@@ -24,9 +24,10 @@ from lungpipe.nodule import Nodule
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.region.expand import ShellSpec, expand
-from lungpipe.scan import gather_parts, process_scan
+from lungpipe.scan import process_scan, rows_path
 from lungpipe.segment.annotated import consensus
 from lungpipe.segment.pins import PinsKMeans
+from lungpipe.store.parts import gather_rows
 from lungpipe.store.place import Place
 from lungpipe.volume import CTVolume
 
@@ -90,8 +91,8 @@ def run_recipe(name: str, workspace: Path, *overrides: str) -> tuple[pd.DataFram
     plan = plan_run(config, spec, curate_folder(Path(config.cohort.dicom)))
     results = [process_scan(job, settings, workspace) for job in plan.jobs]
     assert not [r.exclusion for r in results if r.exclusion]
-    refs, place = [ref for r in results for ref in r.parts], Place.at(workspace)
-    return gather_parts(place, refs, "features"), gather_parts(place, refs, "exclusions"), plan.nodules
+    rows = gather_rows(Place.at(workspace), [rows_path(ref) for r in results for ref in r.parts])
+    return rows["features"], rows["exclusions"], plan.nodules
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """One scan from DICOM to feature rows: read once, crop, segment, expand, extract, write rows."""
 
 from lungpipe.scan.process import ScanResult, process_scan
-from lungpipe.scan.rows import gather_parts
+from lungpipe.scan.rows import rows_path
 from lungpipe.scan.settings import ScanSettings, settings_from
 from lungpipe.scan.stages import ScanJob, Stages, stages_by, stages_of
 
@@ -10,8 +10,8 @@ __all__ = [
     "ScanResult",
     "ScanSettings",
     "Stages",
-    "gather_parts",
     "process_scan",
+    "rows_path",
     "settings_from",
     "stages_by",
     "stages_of",

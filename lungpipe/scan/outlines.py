@@ -15,12 +15,12 @@ from lungpipe.errors import CaseError, Exclusion
 from lungpipe.radiomics.shape import shape_features
 from lungpipe.region.expand import CAUSES, Region, ShellSpec
 from lungpipe.scan.process import ScanResult
-from lungpipe.scan.rows import Rows, part_path
+from lungpipe.scan.rows import Rows, rows_path
 from lungpipe.segment.annotated import consensus
 from lungpipe.segment.consensus import CONSENSUS_SHARE
 from lungpipe.store import ledger
+from lungpipe.store.parts import write_rows
 from lungpipe.store.place import Place
-from lungpipe.store.tables import write_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lungpipe.volume import Mask
 
 #: Raise it when the same outlines give other rows.
-VERSION = "1"
+VERSION = "2"
 #: Name of the consensus mask among segmenters.
 RATERS = "raters"
 #: The whole nodule: nothing can be said of its surroundings.
@@ -117,40 +117,28 @@ def process_outlines(scans: Sequence[OutlinedScan], workspace: str) -> list[Scan
     Parameters
     ----------
     scans : sequence of OutlinedScan
-        Enough that checking the contracts of their tables, once for all, takes less time than making them.
     workspace : str
         Folder or address; gets ``parts/<artefact>/*`` and their ledger records.
 
     Returns
     -------
     list of ScanResult
-        In the order of the scans. Nodules that fail are rows of ``parts/<artefact>/exclusions.parquet``.
+        In the order of the scans. Nodules that fail are rows of table ``exclusions`` in ``parts/<artefact>/rows.json``.
     """
     began_s, start = time.time(), time.perf_counter()
     place = Place.at(workspace)
     stages = [outline_stages(scan.job) for scan in scans]
     missing = [[entry for entry in entries if ledger.stands(place, entry.ref) is None] for entries in stages]
-    rows: dict[str, list[dict[str, Any]]] = {}
-    paths: dict[str, dict[str, str]] = {}
-    outputs: dict[str, list[str]] = {}
     for scan, entries, lacking in zip(scans, stages, missing, strict=True):
-        made, volumes_mm3 = _rows(scan, entries) if lacking else ({}, [])
+        rows, volumes_mm3 = _rows(scan, entries) if lacking else ({}, [])
         for entry in lacking:
-            outputs[entry.ref] = []
-            for table in ("exclusions", "nodules" if entry.kind == "masks" else "features"):
-                # Both kinds have exclusions: pieces of one series, told apart by the kind.
-                key = f"{entry.kind}/{table}"
-                rows.setdefault(key, []).extend(getattr(made[entry.kind], table))
-                paths.setdefault(key, {})[scan.job.series_uid] = part_path(entry.ref, table)
-                outputs[entry.ref].append(part_path(entry.ref, table))
+            found, outputs = rows[entry.kind], [rows_path(entry.ref)]
+            own = {"nodules": found.nodules} if entry.kind == "masks" else {"features": found.features}
+            write_rows(place, outputs[0], {"exclusions": found.exclusions, **own})
             if entry.kind == "masks":
-                outputs[entry.ref].append(_volumes_path(entry.ref))
-                place.write(_volumes_path(entry.ref), json.dumps(volumes_mm3).encode())
-    for key, found in rows.items():
-        write_parts(key.split("/")[1], found, paths[key], place)
-    for lacking in missing:
-        for entry in lacking:
-            ledger.record(place, entry, outputs[entry.ref])
+                outputs.append(_volumes_path(entry.ref))
+                place.write(outputs[1], json.dumps(volumes_mm3).encode(), synced=False)
+            ledger.record(place, entry, outputs)
     share_s = (time.perf_counter() - start) / max(len(scans), 1)
     results = [
         _result(scan.job, entries, lacking) for scan, entries, lacking in zip(scans, stages, missing, strict=True)

@@ -24,13 +24,13 @@ from lungpipe.region.lung import Lungs, find_lungs
 from lungpipe.scan.controls import controls_of
 from lungpipe.scan.locate import locate
 from lungpipe.scan.regions import regions_of, why_empty
-from lungpipe.scan.rows import Rows, part_path
+from lungpipe.scan.rows import Rows, rows_path
 from lungpipe.scan.stages import Stages, stages_of
 from lungpipe.segment.fusion import agreement_map, disagreement, fuse
 from lungpipe.store import ledger
 from lungpipe.store.history import counted_as
+from lungpipe.store.parts import load_rows, write_rows
 from lungpipe.store.place import Place
-from lungpipe.store.tables import read_table, write_rows
 from lungpipe.store.volumes import read_labels, read_mask, read_volume, write_labels, write_mask, write_volume
 from lungpipe.volume import Mask
 
@@ -89,13 +89,13 @@ def process_scan(job: ScanJob, settings: ScanSettings, workspace: str | Path) ->
     job : ScanJob
     settings : ScanSettings
     workspace : str or Path
-        Folder or address; gets ``volumes/<id>.zarr``, ``parts/<artefact>/*.parquet`` and their ledger records.
+        Folder or address; gets ``volumes/<id>.zarr``, ``parts/<artefact>/rows.json`` and their ledger records.
 
     Returns
     -------
     ScanResult
         With an exclusion instead of rows where the scan cannot be read. Failures of single nodules, masks and
-        regions are rows of ``parts/<artefact>/exclusions.parquet``.
+        regions are rows of table ``exclusions`` in ``parts/<artefact>/rows.json``.
     """
     scan = _Scan(job, settings, Place.at(workspace), stages_of(job, settings))
     try:
@@ -255,14 +255,11 @@ class _Scan:
     def _rows(self, entry: Record) -> Rows:
         return Rows(self.job.who, self.stages.volume.id, self.job.source_sha256, self.volume.hu_sha256, entry.id)
 
-    def _write_parts(
-        self, entry: Record, rows: Rows, others: tuple[str, ...] = (), outputs: Sequence[str] = ()
-    ) -> None:
-        names = ("exclusions", *others)
-        for part in names:
-            write_rows(part, getattr(rows, part), self.place, part_path(entry.ref, part))
+    def _write(self, entry: Record, rows: Rows, others: tuple[str, ...] = (), outputs: Sequence[str] = ()) -> None:
+        path = rows_path(entry.ref)
+        write_rows(self.place, path, {table: getattr(rows, table) for table in ("exclusions", *others)})
         self._lap("write")
-        self._record(entry, [*(part_path(entry.ref, part) for part in names), *outputs])
+        self._record(entry, [path, *outputs])
 
     def write_annotations(self, entry: Record) -> None:
         """Record which nodules do not fit the scan."""
@@ -271,7 +268,7 @@ class _Scan:
         rows = self._rows(entry)
         for nodule, error in self.located[1]:
             rows.exclude(error, nodule)
-        self._write_parts(entry, rows)
+        self._write(entry, rows)
 
     def store_lung(self) -> None:
         """Find the lungs, unless that was done or is not asked for."""
@@ -316,7 +313,7 @@ class _Scan:
             self._lap("store")
         self._masks[name] = made
         outputs = self._stored("masks", f"masks/{entry.id}") if rows.nodules else []
-        self._write_parts(entry, rows, ("nodules",), outputs)
+        self._write(entry, rows, ("nodules",), outputs)
 
     def _segment(self, name: str, nodule: Nodule) -> Mask:
         if name in self.settings.segmenters:
@@ -347,7 +344,7 @@ class _Scan:
                     rows.agree(nodule.nodule_id, name, disagreement(mask, others))
         self._lap("agreement")
         outputs = self._stored("agreement", f"agreement/{entry.id}") if rows.agreement else []
-        self._write_parts(entry, rows, ("agreement",), outputs)
+        self._write(entry, rows, ("agreement",), outputs)
 
     def _write_map(self, entry: Record, nodule_id: str, methods: Mapping[str, Mask]) -> None:
         counts, start = agreement_map([*methods.values()])
@@ -363,10 +360,10 @@ class _Scan:
         """Masks of one method by nodule."""
         if name not in self._masks:
             entry = self.stages.masks[name]
-            table = read_table(self.place, part_path(entry.ref, "nodules"))
+            rows = load_rows(self.place, rows_path(entry.ref))["nodules"]
             self._masks[name] = {
-                nodule_id: read_mask(self.place, self.stages.store, _mask_path(entry, nodule_id))
-                for nodule_id in table["nodule_id"].astype(str)
+                row["nodule_id"]: read_mask(self.place, self.stages.store, _mask_path(entry, row["nodule_id"]))
+                for row in rows
             }
         return self._masks[name]
 
@@ -398,7 +395,7 @@ class _Scan:
                     own = value.codes if isinstance(value, Features) else ()
                     rows.feature(nodule_id, name, kind, region, value, (*about, *own))
             self._lap("features")
-        self._write_parts(entry, rows, ("features",))
+        self._write(entry, rows, ("features",))
 
 
 def _mask_path(entry: Record, nodule_id: str) -> str:

@@ -5,29 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from lungpipe.errors import CaseError, Exclusion
 from lungpipe.region.accuracy import expected_error
 from lungpipe.segment.diameters import measure, size_class
 from lungpipe.segment.quality import measure_quality
-from lungpipe.store.tables import read_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from lungpipe.nodule import Nodule
     from lungpipe.region.expand import Region
-    from lungpipe.store.place import Place
     from lungpipe.volume import CTVolume, Mask
-
-#: Which kind of artefact holds the rows of a table.
-HOLDERS = {
-    "nodules": ("masks",),
-    "agreement": ("agreement",),
-    "features": ("features",),
-    "exclusions": ("annotations", "masks", "features"),
-}
 
 
 class Rows:
@@ -143,20 +131,6 @@ class Rows:
         )
 
 
-def part_path(ref: str, part: str) -> str:
-    """Relative path of the rows that an artefact has for a table."""
-    return f"parts/{ref.split('/')[1]}/{part}.parquet"
-
-
-def gather_parts(place: Place, refs: Iterable[str], part: str) -> pd.DataFrame:
-    """One table (see :data:`lungpipe.store.tables.SCHEMAS`) from the parts of many scans, in key order.
-
-    Parameters
-    ----------
-    place : Place
-    refs : iterable of str
-        References of artefacts; those that hold no such rows are passed over.
-    part : {"nodules", "agreement", "features", "exclusions"}
-    """
-    holders = [ref for ref in refs if ref.split("/")[1].split("-")[0] in HOLDERS[part]]
-    return read_parts(place, [part_path(ref, part) for ref in holders], part)
+def rows_path(ref: str) -> str:
+    """Relative path of the rows that an artefact has."""
+    return f"parts/{ref.split('/')[1]}/rows.json"

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from lungpipe.segment import Segmenter
 
 #: Version of the chain: raise it when the same inputs and settings give other rows.
-VERSION = "6"
+VERSION = "7"
 #: Name of lungpipe's own way to find lungs.
 CLASSICAL = "classical"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScanSettings:
-    """What determines the rows of a scan besides its files and annotations."""
+    """What determines the rows of a scan besides its files and annotations; each object equals itself alone."""
 
     segmenters: Mapping[str, Segmenter]
     specs: tuple[expand.ShellSpec, ...]

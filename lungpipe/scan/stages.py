@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lungpipe.dicom import read
@@ -100,6 +101,7 @@ def stages_of(job: ScanJob, settings: ScanSettings) -> Stages:
     return stages_by(settings)(job)
 
 
+@lru_cache(maxsize=2)
 def stages_by(settings: ScanSettings) -> Callable[[ScanJob], Stages]:
     """:func:`stages_of` for many scans: what the settings come to is put into words once."""
     segmenters, consensus = settings.segmenter_names(), settings.consensus_names()

@@ -8,34 +8,39 @@ from typing import TYPE_CHECKING
 
 from lungpipe.errors import DatasetError
 from lungpipe.store.contracts import check_table
-from lungpipe.store.few_rows import empty, pack_rows
 from lungpipe.store.place import Place
 from lungpipe.store.schemas import SCHEMAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
-    import pyarrow as pa
 
     from lungpipe.store.columns import Schema
 
 __all__ = [
     "SCHEMAS",
     "conform",
+    "contract_of",
     "from_bytes",
     "make_table",
-    "read_parts",
     "read_table",
     "to_bytes",
-    "write_parts",
-    "write_rows",
     "write_table",
 ]
 
 
-#: Pieces of a table that are in memory one by one: a row in a table of its own takes a hundred times its size.
-_PIECES_AT_ONCE = 200
+def contract_of(name: str) -> Schema:
+    """Contract of a table.
+
+    Raises
+    ------
+    DatasetError
+        If no table has that name.
+    """
+    if name not in SCHEMAS:
+        raise DatasetError(f"no table is called {name!r}; there are {', '.join(SCHEMAS)}")
+    return SCHEMAS[name]
 
 
 def make_table(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
@@ -58,13 +63,13 @@ def make_table(name: str, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
 
     frame = pd.DataFrame(list(rows))
     if frame.empty:
-        frame = pd.DataFrame(columns=list(_schema(name).columns))
+        frame = pd.DataFrame(columns=list(contract_of(name).columns))
     return conform(name, frame)
 
 
 def conform(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Put columns and rows of a table in order; parameters and errors as :func:`make_table`."""
-    schema = _schema(name)
+    schema = contract_of(name)
     missing = [c for c in schema.columns if c not in frame]
     extra = {str(c): schema.dtype_of(str(c), frame[c].dtype) for c in frame if c not in schema.columns}
     known = {column: dtype for column, dtype in extra.items() if dtype is not None}
@@ -118,7 +123,7 @@ def to_bytes(name: str, frame: pd.DataFrame, shown: str = "") -> bytes:
     DatasetError
         If the table breaks its contract.
     """
-    _schema(name)
+    contract_of(name)
     check_table(name, frame, shown or name, "write")
     return _packed(name, frame)
 
@@ -154,35 +159,19 @@ def from_bytes(name: str, content: bytes, shown: str = "") -> pd.DataFrame:
     DatasetError
         If it is no Parquet table, or breaks its contract.
     """
-    frame = _frame(name, _unpacked(name, content, shown or name), shown or name)
-    check_table(name, frame, shown or name, "read")
-    return frame
-
-
-def _unpacked(name: str, content: bytes, shown: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    _schema(name)
+    contract_of(name)
     try:
         # One file, known whole: what reads data sets takes ten times as long for a few rows.
-        return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        frame: pd.DataFrame = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).to_pandas()
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise _unreadable(name, shown, error) from None
-
-
-def _frame(name: str, table: pa.Table, shown: str) -> pd.DataFrame:
-    try:
-        frame: pd.DataFrame = table.to_pandas()
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise _unreadable(name, shown, error) from None
+        raise DatasetError(
+            f"table {name!r} ({shown or name}) cannot be read ({type(error).__name__}); run the recipe again to make it anew"
+        ) from None
+    check_table(name, frame, shown or name, "read")
     return frame
-
-
-def _unreadable(name: str, shown: str, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"table {name!r} ({shown}) cannot be read ({type(error).__name__}); run the recipe again to make it anew"
-    )
 
 
 def write_table(frame: pd.DataFrame, place: Place, path: str) -> None:
@@ -204,58 +193,6 @@ def write_table(frame: pd.DataFrame, place: Place, path: str) -> None:
     place.write(path, to_bytes(PurePosixPath(path).stem, frame, path))
 
 
-def write_rows(name: str, rows: Sequence[Mapping[str, object]], place: Place, path: str) -> None:
-    """Write a table as :func:`make_table` makes it of some rows, and :func:`write_table` writes it, sooner where they are few.
-
-    Parameters
-    ----------
-    name : str
-        A key of :data:`SCHEMAS`.
-    rows : sequence of mapping
-    place : Place
-        The workspace.
-    path : str
-        Relative.
-
-    Raises
-    ------
-    DatasetError
-        As :func:`make_table` and :func:`write_table`.
-    """
-    _schema(name)
-    content = pack_rows(name, rows)
-    place.write(path, to_bytes(name, make_table(name, rows), path) if content is None else content)
-
-
-def write_parts(name: str, rows: Iterable[Mapping[str, object]], paths: Mapping[str, str], place: Place) -> None:
-    """Write the rows of many series as one piece of a table each, made and held against the contract all at once.
-
-    Making and checking a table takes a hundred times as long as a few rows are worth.
-
-    Parameters
-    ----------
-    name : str
-        A key of :data:`SCHEMAS`, of a table with a column ``series_uid``.
-    rows : iterable of mapping
-    paths : mapping of str to str
-        Relative path of the piece of each series; a series without rows gets an empty piece.
-    place : Place
-        The workspace.
-
-    Raises
-    ------
-    DatasetError
-        As :func:`make_table` and :func:`to_bytes`; nothing is written then.
-    """
-    frame = make_table(name, rows)
-    check_table(name, frame, f"{len(paths)} pieces", "write")
-    of_series = dict(list(frame.groupby(frame["series_uid"].astype(str))))
-    empty = _packed(name, frame.iloc[:0])
-    for series_uid, path in paths.items():
-        found = of_series.get(series_uid)
-        place.write(path, empty if found is None else _packed(name, found))
-
-
 def read_table(place: Place, path: str) -> pd.DataFrame:
     """Read a table that :func:`write_table` wrote; parameters as there.
 
@@ -267,63 +204,9 @@ def read_table(place: Place, path: str) -> pd.DataFrame:
     return from_bytes(PurePosixPath(path).stem, _content(place, path), path)
 
 
-def read_parts(place: Place, paths: Sequence[str], name: str) -> pd.DataFrame:
-    """Join many pieces of a table, put them in order, and hold the whole against its contract.
-
-    The contract is checked once: for a piece of a few rows the check takes ten times as long as reading it.
-
-    Parameters
-    ----------
-    place : Place
-    paths : sequence of str
-        Relative paths of the pieces.
-    name : str
-        A key of :data:`SCHEMAS`.
-
-    Raises
-    ------
-    DatasetError
-        If a piece is missing or no Parquet table, or the whole breaks the contract.
-    """
-    shown = f"{len(paths)} pieces"
-    whole = [
-        joined
-        for start in range(0, len(paths), _PIECES_AT_ONCE)
-        if (joined := _joined(place, paths[start : start + _PIECES_AT_ONCE], name)) is not None
-    ]
-    if not whole:
-        return make_table(name, [])
-    frame = conform(name, _frame(name, _concatenated(name, whole, shown), shown))
-    check_table(name, frame, shown, "read")
-    return frame
-
-
-def _joined(place: Place, paths: Sequence[str], name: str) -> pa.Table | None:
-    """Rows of some pieces, in few pieces of memory; None if there are none."""
-    nothing = empty(name)
-    contents = ((path, content) for path in paths if (content := _content(place, path)) != nothing)
-    filled = [table for path, content in contents if (table := _unpacked(name, content, path)).num_rows]
-    return _concatenated(name, filled, f"{len(paths)} pieces").combine_chunks() if filled else None
-
-
-def _concatenated(name: str, tables: Sequence[pa.Table], shown: str) -> pa.Table:
-    import pyarrow as pa
-
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (ValueError, TypeError) as error:
-        raise _unreadable(name, shown, error) from None
-
-
 def _content(place: Place, path: str) -> bytes:
     try:
         return place.read(path)
     except FileNotFoundError:
         message = f"no table at {place}/{path}; is this a lungpipe workspace, and did its run finish?"
         raise DatasetError(message) from None
-
-
-def _schema(name: str) -> Schema:
-    if name not in SCHEMAS:
-        raise DatasetError(f"no table is called {name!r}; there are {', '.join(SCHEMAS)}")
-    return SCHEMAS[name]

@@ -175,7 +175,7 @@ def test_rerun_reuses_and_repairs(run, same_key, broken_cohort, tmp_path):
     shutil.copytree(run[1], copy)
     place = Place.at(copy)
     damaged, lost = (next(iter(ledger.records(place, scope, "features"))) for scope in ledger.patients(place)[:2])
-    path = copy / "parts" / f"features-{damaged.id}" / "features.parquet"
+    path = copy / "parts" / f"features-{damaged.id}" / "rows.json"
     path.write_bytes(path.read_bytes()[:-1])
     shutil.rmtree(copy / "parts" / f"features-{lost.id}")
     outcome = cohort(str(broken_cohort.recipe), str(copy), ["benchmark.classifiers=['knn']"], workers=2)

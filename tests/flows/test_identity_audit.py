@@ -99,8 +99,8 @@ def test_the_audit_sees_what_is_not_pseudonymised(
         tables = [f"tables/{name}.parquet" for name in ("series", "nodules", "features")]
         assert {*tables, "report/index.html"} <= set(found)
         for start, end in (
-            ("parts/", "/nodules.parquet"),
-            ("parts/", "/features.parquet"),
+            ("parts/masks-", "/rows.json"),
+            ("parts/features-", "/rows.json"),
             ("volumes/", ".zarr/zarr.json"),
             ("ledger/", ".json"),
         ):

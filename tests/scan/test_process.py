@@ -9,8 +9,9 @@ from lungpipe.dicom.source import digest
 from lungpipe.geometry import Geometry
 from lungpipe.nodule import Nodule
 from lungpipe.radiomics.settings import RadiomicsSettings
-from lungpipe.scan import ScanJob, gather_parts, process_scan, settings_from
+from lungpipe.scan import ScanJob, process_scan, rows_path, settings_from
 from lungpipe.store.gc import find_garbage, remove_garbage
+from lungpipe.store.parts import gather_rows
 from lungpipe.store.place import Place
 from lungpipe.store.verify import verify_workspace
 from lungpipe.volume import CTVolume
@@ -41,7 +42,7 @@ def job(tmp_path, make_ct, dicom_writer):
 
 
 def rows_of(result, workspace, part):
-    return gather_parts(Place.at(workspace), result.parts, part)
+    return gather_rows(Place.at(workspace), [rows_path(ref) for ref in result.parts])[part]
 
 
 def test_a_scan_without_nodules_is_stored(job, tmp_path):

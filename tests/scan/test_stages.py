@@ -128,7 +128,7 @@ def test_what_was_lost_is_made_again(again, finished, lost):
     if lost == "record":
         ledger.forget(place, entry.ref)
     else:
-        words = {"part": "nodules.parquet", "mask": "/masks/", "volume": "/ct"}[lost]
+        words = {"part": "rows.json", "mask": "/masks/", "volume": "/ct"}[lost]
         place.remove(next(name for name in entry.outputs if words in name and not name.endswith("zarr.json")))
     found = again()
     # Rewriting a volume removes the masks and the map of their agreement that lie beside it.

@@ -1,6 +1,6 @@
 """Names, records and what they lead back to."""
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -93,7 +93,7 @@ def test_a_failed_write_leaves_the_old_record(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="full"):
         ledger.record(place, entry)
     assert ledger.stands(place, entry.ref) == entry

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from contract_rows import NAME, NAN, PSEUDONYM, parquet, table
+from contract_rows import NAME, NAN, PSEUDONYM, table
 
 from lungpipe.errors import DatasetError
 from lungpipe.learn.cohort import ConfigurationKey, feature_matrices, labelled_cohort
@@ -16,7 +16,7 @@ from lungpipe.learn.select import choose_inside
 from lungpipe.learn.tables import predictions_table, score_table
 from lungpipe.store.place import Place
 from lungpipe.store.schemas import SCHEMAS
-from lungpipe.store.tables import conform, from_bytes, make_table, read_parts, read_table, to_bytes, write_table
+from lungpipe.store.tables import conform, from_bytes, make_table, read_table, to_bytes, write_table
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -38,13 +38,11 @@ def test_equal_tables_give_equal_bytes():
 
 
 def test_written_to_a_workspace(tmp_path):
-    """The stem of the path names the table; a part is one like the whole."""
+    """The stem of the path names the table."""
     frame = table("features", 2)
     place = Place.at(tmp_path)
-    write_table(frame, place, "parts/features-0a/features.parquet")
     write_table(frame, place, "tables/features.parquet")
-    for path in ("tables/features.parquet", "parts/features-0a/features.parquet"):
-        pd.testing.assert_frame_equal(read_table(place, path), frame)
+    pd.testing.assert_frame_equal(read_table(place, "tables/features.parquet"), frame)
     with pytest.raises(DatasetError, match=r"tables/features\.parquet\) breaks its contract"):
         write_table(table("features", region="lung"), place, "tables/features.parquet")
     pd.testing.assert_frame_equal(read_table(place, "tables/features.parquet"), frame)
@@ -59,25 +57,6 @@ def test_a_damaged_file_is_one_message(content):
     """What is no Parquet table is told as such."""
     with pytest.raises(DatasetError, match=r"tables/series\.parquet\) cannot be read .* run the recipe again"):
         from_bytes("series", content, "tables/series.parquet")
-
-
-def test_pieces_become_one_table(tmp_path):
-    """Parts are joined in the order of their keys and held against the contract as a whole."""
-    place = Place.at(tmp_path)
-    whole = table("features", 4).assign(original_a=[1.0, 2.0, 3.0, 4.0])
-    paths = [f"parts/features-{k}/features.parquet" for k in range(3)]
-    for path, rows in zip(paths, (whole.iloc[2:], whole.iloc[:0], whole.iloc[:2]), strict=True):
-        write_table(rows, place, path)
-    pd.testing.assert_frame_equal(read_parts(place, paths, "features"), whole)
-    assert read_parts(place, [], "features").equals(make_table("features", []))
-    with pytest.raises(DatasetError, match="2 rows repeat a key"):
-        read_parts(place, [*paths, paths[0]], "features")
-    place.write(paths[0], parquet(whole.iloc[2:].assign(clipped_fraction=2.0)))
-    with pytest.raises(DatasetError, match=r"clipped_fraction.*number 2"):
-        read_parts(place, paths, "features")
-    place.remove(paths[1])
-    with pytest.raises(DatasetError, match="no table at"):
-        read_parts(place, paths, "features")
 
 
 def test_a_name_in_a_column_of_numbers_is_not_quoted():

@@ -94,7 +94,7 @@ def test_a_missing_workspace_is_an_error(tmp_path):
 
 def test_lost_outputs_and_records(workspace):
     """A lost output is told by its name, a lost record by those that were made from it and the rows that name it."""
-    part = next(name for name in first(workspace, "features").outputs if name.endswith("features.parquet"))
+    part = next(name for name in first(workspace, "features").outputs if name.endswith("rows.json"))
     (workspace / part).unlink()
     entry = first(workspace, "masks")
     (workspace / ledger.path_of(entry.ref)).unlink()
