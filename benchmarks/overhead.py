@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,7 @@ workers = 2
 
 
 def write_archive(folder: Path, n: int) -> Path:
-    """Write ``n`` volume files (hard links to one), their annotations and a recipe; return the recipe."""
+    """Write ``n`` volume files (hard links to a few), their annotations and a recipe; return the recipe."""
     import SimpleITK as sitk
 
     folder.mkdir(parents=True)
@@ -64,7 +65,10 @@ def write_archive(folder: Path, n: int) -> Path:
             where = folder / "archive" / f"{k // FILES_A_FOLDER:05}"
             if k % FILES_A_FOLDER == 0:
                 where.mkdir(parents=True)
-            os.link(folder / "one.nii", where / f"scan{k:07}.nii")
+                first = where / f"scan{k:07}.nii"  # a file system allows some ten thousand links to one file
+                shutil.copyfile(folder / "one.nii", first)
+            else:
+                os.link(first, where / f"scan{k:07}.nii")
             rows.writerow([f"patient{k:07}", f"nodule{k:07}", f"scan{k:07}", -8, -8, 6, 6])
     (folder / "recipe.toml").write_text(RECIPE)
     return folder / "recipe.toml"
@@ -236,7 +240,9 @@ def main() -> None:
             )
             print(f"CPU seconds of the flow process by stage: { {k: round(v, 1) for k, v in found['flow_s'].items()} }")
             after = ", ".join(f"{name} {mib:.0f}" for name, mib in found["mib"].items())
-            print(f"flow process {found['flow_mib']:.0f} MiB at its peak (after {after}); at most {AT_MOST['flow_mib']:g}")
+            print(
+                f"flow process {found['flow_mib']:.0f} MiB at its peak (after {after}); at most {AT_MOST['flow_mib']:g}"
+            )
             print(f"Prefect's database {found['prefect_mib']:.1f} MiB; at most {AT_MOST['prefect_mib']:g}")
             print(f"workspace {found['workspace_mib']:.0f} MiB in {found['files']} files")
             print(accounted(folder / "run" / "workspace", given.scans))

@@ -40,7 +40,8 @@ from tasks.frame import require_frame
 from tasks.learn import benchmark
 from tasks.progress import say, scan_progress
 from tasks.report import report
-from tasks.scans import process_shard, shards
+from tasks.scans import process_shard
+from tasks.shards import shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -23,7 +23,7 @@ from lungpipe.store import ledger
 from lungpipe.store.history import counted_as, typical
 from lungpipe.store.space import free_bytes
 from tasks.progress import counted
-from tasks.scans import shards
+from tasks.shards import shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,11 +209,13 @@ def _scans(plan: Plan, settings: ScanSettings, place: Place) -> tuple[Counter[st
     standing: Counter[str] = Counter()
     to_make: Counter[str] = Counter()
     done = begun = 0
+    known = set(ledger.patients(place))
     there: dict[str, set[str]] = {}
     refs: list[str] = []
     for job, stages in zip(plan.jobs, map(stages_by(settings), plan.jobs), strict=True):
         if job.patient_id not in there:
-            there = {job.patient_id: set(ledger.refs(place, job.patient_id))}  # jobs come patient by patient
+            records = ledger.refs(place, job.patient_id) if job.patient_id in known else ()
+            there = {job.patient_id: set(records)}  # jobs come patient by patient
         found = [(counted_as(entry), entry.ref in there[job.patient_id]) for entry in stages]
         refs += [entry.ref for entry in stages]
         standing.update(kind for kind, stands in found if stands)

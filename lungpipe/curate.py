@@ -126,10 +126,11 @@ def curate(
             advance("headers", done, total)
 
     table = index_archive(root, memory, mapper, on_files)
-    if pixels:
-        _look(memory, mapper, settings, advance)
+    stacks = memory.stacks()
+    if pixels and _look(stacks, memory, mapper, settings, advance):
+        stacks = memory.stacks()
     judged, digests = [], []
-    for series, text in memory.stacks():
+    for series, text in stacks:
         report, _ = _unpack(text)
         codes = {*series.codes, *check_limits(series, settings), *report.codes}
         judged.append(
@@ -151,11 +152,15 @@ def curate(
 
 
 def _look(
-    memory: Memory, mapper: Any, settings: QualitySettings, advance: Callable[[str, int, int], None] | None
-) -> None:
-    """Look at the pixels of every stack that needs it."""
+    stacks: Sequence[tuple[Series, str | None]],
+    memory: Memory,
+    mapper: Any,
+    settings: QualitySettings,
+    advance: Callable[[str, int, int], None] | None,
+) -> int:
+    """Look at the pixels of every stack that needs it; how many did."""
     waiting = []
-    for series, text in memory.stacks():
+    for series, text in stacks:
         _, wholly = _unpack(text)
         needed = settings.verdict({*series.codes, *check_limits(series, settings)}) != "quarantine"
         if text is None or (needed and not wholly):
@@ -172,6 +177,7 @@ def _look(
             if advance is not None:
                 advance("pixels", 1, len(waiting))
         memory.save()
+    return len(waiting)
 
 
 def _outcomes(mapper: Any, part: Sequence[Look]) -> Iterator[tuple[int, PixelReport]]:

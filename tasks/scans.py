@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 
     from lungpipe.scan import ScanJob, ScanSettings
 
-#: Prefect records a task run a shard; a task run a scan would drown its server.
-SCANS_A_SHARD = 100
-
-
-def shards(jobs: tuple[ScanJob, ...]) -> list[list[ScanJob]]:
-    """Split the jobs into shards of :data:`SCANS_A_SHARD`."""
-    return [list(jobs[i : i + SCANS_A_SHARD]) for i in range(0, len(jobs), SCANS_A_SHARD)]
-
 
 @task(name="scans", cache_policy=NO_CACHE, persist_result=False)
 def process_shard(

@@ -130,9 +130,8 @@ def checked(name: str, rows: Sequence[Mapping[str, Any]], shown: str = "") -> li
         return plain
     frame = make_table(name, rows)
     check_table(name, frame, shown or name, "write")
-    cells = frame.astype(object)
-    found: list[Row] = cells.where(frame.notna(), None).to_dict("records")
-    return found
+    cells = frame.astype(object).where(frame.notna(), None)
+    return [dict(zip(map(str, cells), row, strict=True)) for row in cells.itertuples(index=False)]
 
 
 def _plain(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Row] | None:
