@@ -27,6 +27,7 @@ from flows.lung_command import lung
 from flows.mask_commands import evaluate_masks
 from flows.picture_command import picture
 from flows.plan_command import plan
+from flows.prefect_server import start_early
 from flows.rater_commands import raters
 from flows.segment_command import segment
 from flows.stability_command import stability
@@ -113,13 +114,16 @@ def run(
     place = Place.at(workspace or Path.cwd() / f"{recipe.stem}-workspace")
     require_free(place)
     look = partial(standing, config, place)
+    server_is_up = start_early()
     if (found := look()) is not None:
         say("nothing to do: recipe, archive and results are as they were")
         _conclude(found, strict)
         return
     resume = f"what is done is kept in {place}; resume with the same command"
     try:
-        outcome = chain(config)(str(recipe), str(place), overrides, dask, workers)
+        flow = chain(config)
+        server_is_up()
+        outcome = flow(str(recipe), str(place), overrides, dask, workers)
     except (DatasetError, PluginError):
         raise
     except KeyboardInterrupt:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lungpipe.frame import VERSION, judge, look_at_grid, look_at_job, sample, takes_part
+from lungpipe.frame import VERSION, Evidence, Reading, judge, look_at_grid, look_at_job, sample, takes_part
 from lungpipe.region import lung
 from lungpipe.store import ledger
 from tasks.each import Failure, each
@@ -17,13 +18,19 @@ from tasks.progress import progress, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lungpipe.frame import Evidence, FrameVerdict
+    from lungpipe.frame import FrameVerdict
     from lungpipe.scan import ScanJob
     from lungpipe.store.place import Place
 
+#: What an earlier check saw in pixels, beside its verdict.
+LOOKED = "looked.json"
+_VERSIONS = {"frame": VERSION, "lung": lung.VERSION}
+
 
 @task(name="frame", cache_policy=NO_CACHE, persist_result=False)
-def check_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float) -> FrameVerdict:
+def check_frame(
+    address: str, jobs: Sequence[ScanJob], timeout_s: float, looked: dict[str, tuple[Evidence, ...]] | None = None
+) -> FrameVerdict:
     """Judge whether annotations are read in the frame that they were written in.
 
     A scan that cannot be read, or takes too long, tells only which readings lie inside its volume.
@@ -36,6 +43,9 @@ def check_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float) -> Fram
         The whole cohort.
     timeout_s : float
         Wall seconds that a worker may spend on one scan.
+    looked : dict of str to tuple of Evidence, optional
+        Evidence of scans whose pixels an earlier check looked at, by :func:`look_name`: they are not looked at again. It is
+        replaced by that of this check's scans.
 
     Returns
     -------
@@ -47,20 +57,36 @@ def check_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float) -> Fram
     DatasetError
         If a nodule declares an unknown frame.
     """
-    chosen = sample(jobs)
-    looked_at = {id(job) for job in chosen}
-    evidence: list[Evidence] = []
+    looked = {} if looked is None else looked
+    chosen = {look_name(job): job for job in sample(jobs)}
+    found = {name: looked[name] for name in chosen if name in looked}
+    waiting = [name for name in chosen if name not in found]
+    if waiting:
+        with progress("frame check", len(waiting)) as advance:
+            items = [chosen[name] for name in waiting]
+            for position, outcome in each(address, look_at_job, items, timeout_s=timeout_s):
+                job = items[position]
+                at_grid = look_at_grid(job.geometry, job.nodules)
+                found[waiting[position]] = at_grid if isinstance(outcome, Failure) else outcome
+                advance(1, "")
+    evidence = [one for name in chosen for one in found[name]]
+    here = {id(job) for job in chosen.values()}
     for job in jobs:
-        if id(job) not in looked_at:
+        if id(job) not in here:
             evidence += look_at_grid(job.geometry, job.nodules)
-    if not chosen:
-        return judge(evidence)
-    with progress("frame check", len(chosen)) as advance:
-        for position, outcome in each(address, look_at_job, chosen, timeout_s=timeout_s):
-            job = chosen[position]
-            evidence += look_at_grid(job.geometry, job.nodules) if isinstance(outcome, Failure) else outcome
-            advance(1, "")
+    looked.clear()
+    looked.update({name: seen for name, seen in found.items() if all(one.looked_at for one in seen)})
     return judge(evidence)
+
+
+def look_name(job: ScanJob) -> str:
+    """Name of what looking at a scan comes to: files, annotations and code determine it."""
+    return ledger.artefact_id(
+        "look",
+        source_sha256=job.source_sha256,
+        nodules=[(n.nodule_id, n.frame, n.centre_mm, n.size_mm) for n in job.nodules if takes_part(n)],
+        versions=_VERSIONS,
+    )
 
 
 def require_frame(
@@ -91,18 +117,36 @@ def require_frame(
         subject={"dataset": jobs[0].dataset if jobs else ""},
         inputs={"annotations": ledger.artefact_id("read", scans=sorted(read, key=repr))},
         settings={"refuse": refuse},
-        versions={"frame": VERSION, "lung": lung.VERSION},
+        versions=_VERSIONS,
     )
     if ledger.stands(place, entry.ref):
         return entry.ref, True
-    verdict = check_frame(address, jobs, timeout_s)
+    looked = _looked_before(place)
+    verdict = check_frame(address, jobs, timeout_s, looked)
     for warning in verdict.warnings:
         say(f"frame check: {warning}")
     if refuse:
         verdict.require()
     elif verdict.refused:
         say(f"frame check: {verdict.message()}; the recipe says to go on (cohort.frame_check)")
-    path = f"parts/frames-{entry.id}/verdict.json"
-    place.write(path, json.dumps(verdict.as_dict(), indent=1, sort_keys=True).encode())
-    ledger.record(place, entry, [path])
+    paths = [f"parts/frames-{entry.id}/{name}" for name in ("verdict.json", LOOKED)]
+    place.write(paths[0], json.dumps(verdict.as_dict(), indent=1, sort_keys=True).encode())
+    place.write(paths[1], json.dumps({name: [asdict(one) for one in seen] for name, seen in looked.items()}).encode())
+    ledger.record(place, entry, paths)
     return entry.ref, False
+
+
+def _looked_before(place: Place) -> dict[str, tuple[Evidence, ...]]:
+    """What earlier checks of this workspace saw in pixels."""
+    found: dict[str, tuple[Evidence, ...]] = {}
+    for ref in ledger.refs(place, ledger.COHORT):
+        entry = ledger.stands(place, ref) if ref.startswith(f"{ledger.COHORT}/frames-") else None
+        for path in entry.outputs if entry is not None else ():
+            if path.endswith(f"/{LOOKED}"):
+                for name, seen in json.loads(place.read(path)).items():
+                    found[name] = tuple(_evidence(**one) for one in seen)
+    return found
+
+
+def _evidence(declared: str, readings: dict[str, dict[str, bool | None]]) -> Evidence:
+    return Evidence(declared, {frame: Reading(**reading) for frame, reading in readings.items()})  # type: ignore[arg-type]

@@ -16,8 +16,9 @@ from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.dicom.quality import QualitySettings
 from lungpipe.dicom.source import Source
 from lungpipe.errors import DatasetError
+from lungpipe.store.place import Place
 from tasks.each import Failure
-from tasks.frame import check_frame
+from tasks.frame import LOOKED, check_frame, require_frame
 
 SIGN = {"lps": 1.0, "ras": -1.0}
 
@@ -77,6 +78,31 @@ def test_a_scan_past_its_time_leaves_the_evidence_of_its_grid(monkeypatch, jobs)
     monkeypatch.setattr("tasks.frame.each", stopped)
     own = check_frame.fn("", jobs, 60.0).sets[0].tallies[0]
     assert (own.nodules, own.inside, own.looked_at) == (PATIENTS, PATIENTS, PATIENTS - 1)
+
+
+def test_what_was_looked_at_is_not_looked_at_again(monkeypatch, jobs, tmp_path):
+    """Of a set that grew, only new scans are read, and the verdict is that of all; changed annotations are looked at anew."""
+    place, read = Place.at(tmp_path), []
+
+    def counted(address, function, items, *args, timeout_s=None):
+        read.append([job.series_uid for job in items])
+        return ((i, function(item)) for i, item in enumerate(items))
+
+    monkeypatch.setattr("tasks.frame.each", counted)
+    monkeypatch.setattr("tasks.frame.check_frame", check_frame.fn)  # outside a flow
+    uids = [job.series_uid for job in jobs]
+    for n in (6, 8, 8):
+        ref, known = require_frame("", jobs[:n], 60.0, place, refuse=True)
+    assert known
+    assert list(map(sorted, read)) == [sorted(uids[:6]), sorted(uids[6:])]
+    whole = check_frame.fn("", jobs, 60.0).as_dict()
+    assert json.loads(place.read(f"parts/{ref.split('/')[1]}/verdict.json")) == whole
+    with pytest.raises(DatasetError, match="fit ras better"):
+        require_frame("", [mirrored(job) for job in jobs], 60.0, place, refuse=True)
+    assert sorted(read[-1]) == sorted(uids)
+    (tmp_path / "parts" / ref.split("/")[1] / LOOKED).write_text("{}")  # damaged: not believed
+    require_frame("", jobs[:7], 60.0, place, refuse=True)
+    assert read[-1] == [uids[6]]
 
 
 def test_a_cohort_of_masks_starts_nothing(jobs):
