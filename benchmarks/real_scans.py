@@ -24,6 +24,8 @@ from typing import Any
 #: How much faster two workers must be, the greatest share of their time outside scans, and seconds for what is new.
 AT_LEAST, MOST_OUTSIDE, ADDED_S = 1.8, 0.10, 30.0
 ADDED = 3
+#: Patients of one phantom.
+AT_ONCE = 120
 CHANGES = ('segment.methods=["otsu"]', "regions.radii_mm=[0, 4, 8]")
 
 
@@ -46,6 +48,37 @@ def without_benchmark(recipe: Path) -> None:
     head, _, tail = text.partition("[benchmark]")
     rest = tail.partition("\n[")
     recipe.write_text(head + ("[" + rest[2] if rest[1] else ""))
+
+
+def write_cohort(folder: Path, n: int) -> Path:
+    """Write ``n`` simulated patients (an even number); return the recipe.
+
+    One phantom has shapes for 160, so a second one of another seed gives the rest, under ids of its own.
+    """
+    import pydicom
+
+    first, second = min(n, AT_ONCE), max(n - AT_ONCE, 0)
+    _write_phantom(folder, first, seed=0)
+    if not second:
+        return folder / "recipe.toml"
+    more = folder.with_name("more")
+    _write_phantom(more, second, seed=1)
+    for path in more.glob("dicom/*/**/*"):
+        if path.is_file():
+            image = pydicom.dcmread(path)
+            image.PatientID = f"MORE-{image.PatientID}"
+            image.save_as(path)
+    for patient in (more / "dicom").iterdir():
+        patient.rename(folder / "dicom" / f"MORE-{patient.name}")
+    lines = (more / "annotations.csv").read_text().splitlines()[1:]
+    with (folder / "annotations.csv").open("a") as table:
+        table.writelines(f"MORE-{line}\n" for line in lines)
+    return folder / "recipe.toml"
+
+
+def _write_phantom(folder: Path, n: int, seed: int) -> None:
+    words = ["phantom", str(folder), "--patients", str(n), "--seed", str(seed)]
+    subprocess.run([sys.executable, "-c", "from flows.cli import main; main()", *words], check=True)
 
 
 def hold_back(folder: Path, n: int) -> dict[str, Any]:
@@ -84,10 +117,8 @@ def main() -> None:
         folder = Path(name)
         (folder / "key").write_text("a key of this benchmark alone")
         os.environ["LUNGPIPE_KEY_FILE"] = str(folder / "key")
-        words = ["phantom", str(folder / "cohort"), "--patients", str(n + ADDED + (n + ADDED) % 2)]
-        subprocess.run([sys.executable, "-c", "from flows.cli import main; main()", *words], check=True)
         cohort = folder / "cohort"
-        recipe = cohort / "recipe.toml"
+        recipe = write_cohort(cohort, n + ADDED + (n + ADDED) % 2)
         without_benchmark(recipe)
         held = hold_back(cohort, n + ADDED + (n + ADDED) % 2 - n)
         run(recipe, folder / "curated", 2)

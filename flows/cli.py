@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc as garbage  # gc is a command
 import json
 import logging
 import os
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from flows.standing import Outcome
 
 WRONG_INPUT, FAILED_PART_WAY = 2, 3
+#: Objects that are made before garbage is looked for; Python's own 700 is for small programs.
+GARBAGE_AFTER = 50_000
 #: Commands whose standard error may be JSON; others ask and answer on it.
 LOGGED = {"run"}
 
@@ -58,6 +62,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to r
 
 def main() -> None:
     """Run the command line; every failure that is foreseen ends as one message and an exit status."""
+    # The libraries make a million objects that stay: looking through them for garbage takes seconds, most of them at the end.
+    garbage.set_threshold(GARBAGE_AFTER)
+    atexit.register(garbage.freeze)
     try:
         log = json_log(last=True) if LOGGED & set(sys.argv[1:2]) else nullcontext()
         with log:

@@ -157,8 +157,6 @@ def _while_connected(
     while futures:
         done = [future for future in _ended(ended) if future in futures]
         for future, outcome in _outcomes(client, done):
-            if client.status != "running":  # then it may tell of the loss of the scheduler, and not of the item
-                raise CommClosedError
             yield futures.pop(future), outcome
             future.release()
         if client.status != "running":
@@ -195,16 +193,26 @@ def _ended(ended: queue.SimpleQueue[Future]) -> list[Future]:
 
 
 def _outcomes(client: Client, done: list[Future]) -> Iterator[tuple[Future, Any | Failure]]:
-    """Results of futures that ended, fetched together as far as they have any."""
+    """Results of futures that ended, fetched together as far as they have any.
+
+    Raises
+    ------
+    CommClosedError
+        If the scheduler was lost meanwhile, though a client may be connected to its successor already: what a future then tells
+        is of the loss, and not of its item.
+    """
     finished = [future for future in done if future.status == "finished"]
     try:
-        results = dict(zip(finished, client.gather(finished), strict=True))
-    except (FuturesCancelledError, CommClosedError):
+        results = dict(zip(finished, client.gather(finished) if finished else (), strict=True))
+    except FuturesCancelledError:
         raise
     except Exception:  # noqa: BLE001  one of them was lost meanwhile and failed when it was made again
         results = {}
     for future in done:
-        yield future, results[future] if future in results else _outcome(future)
+        outcome = results[future] if future in results else _outcome(future)
+        if client.status != "running" or future.status not in {"finished", "error"}:
+            raise CommClosedError
+        yield future, outcome
 
 
 def _room(client: Client) -> dict[str, float]:
