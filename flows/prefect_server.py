@@ -42,21 +42,29 @@ def start_early() -> Callable[[], None]:
     callable
         Waits until the server answers, and raises a LungpipeError if it does not.
     """
-    if is_configured() or "prefect" in sys.modules:
+    if is_configured() or _is_imported():
         return lambda: None
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    server = _start(port)
+    os.environ[ADDRESS_VARIABLE] = f"http://127.0.0.1:{port}/api"
+    atexit.register(_end, server)
+    return partial(_wait_for, server, port)
+
+
+def _is_imported() -> bool:
+    return "prefect" in sys.modules
+
+
+def _start(port: int) -> subprocess.Popen[bytes]:
     # Not from the folder of the person, who may have one called flows. Ctrl-C is for the command, which tells the server its end.
-    server = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-P", "-m", "flows.prefect_server", str(port)],
         env={**os.environ, **_TEMPORARY},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    os.environ[ADDRESS_VARIABLE] = f"http://127.0.0.1:{port}/api"
-    atexit.register(_end, server)
-    return partial(_wait_for, server, port)
 
 
 def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:

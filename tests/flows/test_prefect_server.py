@@ -42,29 +42,26 @@ def test_a_server_in_a_file_is_left_to_prefect(nowhere, path, text, said):
     assert is_configured() is said
 
 
-def test_a_server_in_a_variable_starts_nothing(nowhere, monkeypatch):
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_server_in_a_variable_starts_nothing(nowhere, monkeypatch, imported):
     """With an address, or once Prefect has read its settings, no process is started."""
-    monkeypatch.setattr(prefect_server.subprocess, "Popen", None)
-    monkeypatch.setitem(sys.modules, "prefect", prefect_server)
+    monkeypatch.setattr(prefect_server, "_start", None)
+    monkeypatch.setattr(prefect_server, "_is_imported", lambda: imported)
+    if not imported:
+        monkeypatch.setenv(ADDRESS_VARIABLE, "http://there/api")
     start_early()()
-    assert ADDRESS_VARIABLE not in os.environ
-    monkeypatch.delitem(sys.modules, "prefect")
-    monkeypatch.setenv(ADDRESS_VARIABLE, "http://there/api")
-    start_early()()
-    assert os.environ[ADDRESS_VARIABLE] == "http://there/api"
+    assert os.environ.get(ADDRESS_VARIABLE) == (None if imported else "http://there/api")
 
 
-def test_a_server_that_does_not_start_is_told(nowhere, monkeypatch):
+def test_a_server_that_does_not_start_is_told():
     """One that ends at once is an error with the way out, within moments."""
-    monkeypatch.delitem(sys.modules, "prefect", raising=False)
-    monkeypatch.setattr(prefect_server.sys, "executable", "/bin/false")
-    monkeypatch.setattr(prefect_server.atexit, "register", lambda *_: None)
-    monkeypatch.setenv(ADDRESS_VARIABLE, "")
-    ready = start_early()
+    server = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], stdin=subprocess.PIPE)
     with pytest.raises(
         LungpipeError, match=r"ended with 1; start one with prefect server start, and set PREFECT_API_URL"
     ):
-        ready()
+        prefect_server._wait_for(server, 1)
+    prefect_server._end(server)
+    assert server.stdin.closed
 
 
 PROGRAM = """
