@@ -107,7 +107,7 @@ def test_views_lie_as_the_patient_does(flipped):
     matrix = np.eye(3)
     if flipped:
         hu, inside, matrix = hu[::-1], inside[::-1], np.diag([1.0, 1.0, -1.0])
-    frame = Geometry(shape, spacing_mm, (0.0, 0.0, 0.0), matrix)
+    frame = Geometry(shape, spacing_mm, (0.0, 0.0, 0.0), tuple(matrix.ravel().tolist()))
     nodule = Mask(inside, frame)
     views = nodule_views(CTVolume(hu, frame), nodule, {"nodule": nodule})
     assert {name: view.hu.shape for name, view in views.items()} == {
