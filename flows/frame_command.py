@@ -48,7 +48,7 @@ def check_frame(
         curation = curate.fn(address, str(dicom_root), quality, _TIMEOUT_S, pixels=False).curation
         found = read_annotations(spec, annotations, curation.table)
         plan = plan_cohort(spec.name, spec.intensities, curation, found.nodules, found.exclusions, pseudonym, quality)
-        verdict = check.fn(address, plan.jobs, _TIMEOUT_S)
+        verdict = check(address, plan.jobs, _TIMEOUT_S)
     left_out = len(found.nodules) + len(found.exclusions) - len(plan.nodules)
     if left_out:
         print(f"{left_out} annotations could not be used or lie on no accepted series", file=sys.stderr)  # noqa: T201  the command line's own output

@@ -48,7 +48,7 @@ def start_early() -> Callable[[], None]:
         port = free.getsockname()[1]
     server = _start(port)
     os.environ[ADDRESS_VARIABLE] = f"http://127.0.0.1:{port}/api"
-    atexit.register(_end, server)
+    atexit.register(_end, server, port)
     return partial(_wait_for, server, port)
 
 
@@ -78,14 +78,14 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
+def _end(server: subprocess.Popen[bytes], port: int) -> None:
+    """Tell the server the end, and wait for it; one that is still starting is not waited for, and ends when it has started."""
     if server.stdin is not None:
         server.stdin.close()
     try:
-        server.wait(_END_WITHIN_S)
+        server.wait(_END_WITHIN_S if _answers(port) else 0)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+        return
 
 
 def is_configured() -> bool:
@@ -129,8 +129,8 @@ def _serve(port: int) -> None:
     def watch() -> None:
         sys.stdin.buffer.read()  # ends when the command does
         server.should_exit = True
-        time.sleep(_END_WITHIN_S / 2)
-        os._exit(0)
+        time.sleep(_START_WITHIN_S)  # it may still be making its database, which must not be left half made
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
     server.run()

@@ -16,7 +16,7 @@ from tasks.each import Failure, each
 from tasks.progress import progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lungpipe.frame import FrameVerdict
     from lungpipe.scan import ScanJob
@@ -27,10 +27,7 @@ LOOKED = "looked.json"
 _VERSIONS = {"frame": VERSION, "lung": lung.VERSION}
 
 
-@task(name="frame", cache_policy=NO_CACHE, persist_result=False)
-def check_frame(
-    address: str, jobs: Sequence[ScanJob], timeout_s: float, looked: dict[str, tuple[Evidence, ...]] | None = None
-) -> FrameVerdict:
+def check_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float) -> FrameVerdict:
     """Judge whether annotations are read in the frame that they were written in.
 
     A scan that cannot be read, or takes too long, tells only which readings lie inside its volume.
@@ -43,9 +40,6 @@ def check_frame(
         The whole cohort.
     timeout_s : float
         Wall seconds that a worker may spend on one scan.
-    looked : dict of str to tuple of Evidence, optional
-        Evidence of scans whose pixels an earlier check looked at, by :func:`look_name`: they are not looked at again. It is
-        replaced by that of this check's scans.
 
     Returns
     -------
@@ -57,26 +51,30 @@ def check_frame(
     DatasetError
         If a nodule declares an unknown frame.
     """
-    looked = {} if looked is None else looked
+    return _judged(jobs, look_at_sample.fn(address, jobs, timeout_s, {}))
+
+
+@task(name="frame", cache_policy=NO_CACHE, persist_result=False)
+def look_at_sample(
+    address: str, jobs: Sequence[ScanJob], timeout_s: float, known: Mapping[str, tuple[Evidence, ...]]
+) -> dict[str, tuple[Evidence, ...]]:
+    """Evidence of the scans whose pixels decide, by :func:`look_name`; those ``known`` are not looked at again."""
     chosen = {look_name(job): job for job in sample(jobs)}
-    found = {name: looked[name] for name in chosen if name in looked}
-    waiting = [name for name in chosen if name not in found]
+    found = {name: known[name] for name in chosen if name in known}
+    waiting = {name: job for name, job in chosen.items() if name not in found}
     if waiting:
+        names, items = [*waiting], [*waiting.values()]
         with progress("frame check", len(waiting)) as advance:
-            items = [chosen[name] for name in waiting]
             for position, outcome in each(address, look_at_job, items, timeout_s=timeout_s):
-                job = items[position]
-                at_grid = look_at_grid(job.geometry, job.nodules)
-                found[waiting[position]] = at_grid if isinstance(outcome, Failure) else outcome
+                if not isinstance(outcome, Failure):
+                    found[names[position]] = outcome
                 advance(1, "")
-    evidence = [one for name in chosen for one in found[name]]
-    here = {id(job) for job in chosen.values()}
-    for job in jobs:
-        if id(job) not in here:
-            evidence += look_at_grid(job.geometry, job.nodules)
-    looked.clear()
-    looked.update({name: seen for name, seen in found.items() if all(one.looked_at for one in seen)})
-    return judge(evidence)
+    return found
+
+
+def _judged(jobs: Sequence[ScanJob], looked: Mapping[str, tuple[Evidence, ...]]) -> FrameVerdict:
+    """The verdict on a cohort; of a scan that nobody looked at, its grid tells what it can."""
+    return judge([one for job in jobs for one in looked.get(look_name(job)) or look_at_grid(job.geometry, job.nodules)])
 
 
 def look_name(job: ScanJob) -> str:
@@ -121,8 +119,8 @@ def require_frame(
     )
     if ledger.stands(place, entry.ref):
         return entry.ref, True
-    looked = _looked_before(place)
-    verdict = check_frame(address, jobs, timeout_s, looked)
+    looked = look_at_sample(address, jobs, timeout_s, _looked_before(place))
+    verdict = _judged(jobs, looked)
     for warning in verdict.warnings:
         say(f"frame check: {warning}")
     if refuse:
@@ -131,7 +129,10 @@ def require_frame(
         say(f"frame check: {verdict.message()}; the recipe says to go on (cohort.frame_check)")
     paths = [f"parts/frames-{entry.id}/{name}" for name in ("verdict.json", LOOKED)]
     place.write(paths[0], json.dumps(verdict.as_dict(), indent=1, sort_keys=True).encode())
-    place.write(paths[1], json.dumps({name: [asdict(one) for one in seen] for name, seen in looked.items()}).encode())
+    in_pixels = {
+        name: [asdict(one) for one in seen] for name, seen in looked.items() if all(one.looked_at for one in seen)
+    }
+    place.write(paths[1], json.dumps(in_pixels).encode())
     ledger.record(place, entry, paths)
     return entry.ref, False
 
@@ -148,5 +149,5 @@ def _looked_before(place: Place) -> dict[str, tuple[Evidence, ...]]:
     return found
 
 
-def _evidence(declared: str, readings: dict[str, dict[str, bool | None]]) -> Evidence:
-    return Evidence(declared, {frame: Reading(**reading) for frame, reading in readings.items()})  # type: ignore[arg-type]
+def _evidence(declared: str, readings: Mapping[str, Mapping[str, bool]]) -> Evidence:
+    return Evidence(declared, {frame: Reading(**reading) for frame, reading in readings.items()})

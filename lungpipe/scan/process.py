@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -24,6 +24,7 @@ from lungpipe.region.lung import Lungs, find_lungs
 from lungpipe.scan.controls import controls_of
 from lungpipe.scan.locate import locate
 from lungpipe.scan.regions import regions_of, why_empty
+from lungpipe.scan.result import ScanResult
 from lungpipe.scan.rows import Rows, rows_path
 from lungpipe.scan.stages import Stages, stages_of
 from lungpipe.segment.fusion import agreement_map, disagreement, fuse
@@ -46,39 +47,6 @@ if TYPE_CHECKING:
 
 #: Trachea and main bronchi among the stored labels of the lungs (1 right, 2 left).
 AIRWAY_LABEL = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """What became of a scan: where its rows are, or why it has none.
-
-    Parameters
-    ----------
-    series_uid, patient_id : str
-    volume_id : str
-    parts : tuple of str
-        References of the records whose parts hold its rows.
-    made, reused : mapping
-        Number of artefacts by kind; of masks and features by segmenter too (``"masks otsu"``).
-    seconds : mapping
-        Wall seconds by stage.
-    exclusion : Exclusion, optional
-        Why there are no rows.
-    began_s, took_s : float
-        When its worker began with it, in seconds since 1970 by the worker's clock, and wall seconds until its end; 0 where no
-        worker said it. Scans that are done together share both: the same beginning, an equal part of the time.
-    """
-
-    series_uid: str
-    patient_id: str
-    volume_id: str = ""
-    parts: tuple[str, ...] = ()
-    made: Mapping[str, int] = field(default_factory=dict)
-    reused: Mapping[str, int] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    exclusion: Exclusion | None = None
-    began_s: float = 0.0
-    took_s: float = 0.0
 
 
 def process_scan(job: ScanJob, settings: ScanSettings, workspace: str | Path) -> ScanResult:

@@ -170,9 +170,9 @@ def record(place: Place, entry: Record, outputs: Iterable[str] = (), seconds: fl
 def _write(place: Place, entry: Record) -> None:
     values = json.loads(json.dumps({one.name: getattr(entry, one.name) for one in fields(entry)}, default=_plain))
     values["sha256"] = _checksum(values)
-    # On one line: to indent it takes ten times as long. Those of scans are not forced to the disk, as their outputs are not:
+    # On one line: to indent it takes ten times as long. Those of patients are not forced to the disk, as their outputs are not:
     # what a power cut takes is noticed, as a record is held against its checksum and its outputs, and made again.
-    place.write(path_of(entry.ref), json.dumps(values).encode(), synced=entry.scope == COHORT)
+    place.write(path_of(entry.ref), json.dumps(values).encode(), synced=entry.scope in {COHORT, ENVIRONMENTS})
 
 
 @cache

@@ -60,8 +60,19 @@ def test_a_server_that_does_not_start_is_told():
         LungpipeError, match=r"ended with 1; start one with prefect server start, and set PREFECT_API_URL"
     ):
         prefect_server._wait_for(server, 1)
-    prefect_server._end(server)
+    prefect_server._end(server, 1)
     assert server.stdin.closed
+
+
+def test_a_server_that_still_starts_is_not_waited_for():
+    """A command that has nothing to do ends at once; the server has been told, and ends by itself."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time; sys.stdin.read(); time.sleep(3)"], stdin=subprocess.PIPE
+    )
+    start = time.monotonic()
+    prefect_server._end(server, 1)
+    assert time.monotonic() - start < 2
+    assert server.wait(60) == 0
 
 
 PROGRAM = """

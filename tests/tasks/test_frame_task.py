@@ -18,7 +18,7 @@ from lungpipe.dicom.source import Source
 from lungpipe.errors import DatasetError
 from lungpipe.store.place import Place
 from tasks.each import Failure
-from tasks.frame import LOOKED, check_frame, require_frame
+from tasks.frame import LOOKED, check_frame, look_at_sample, require_frame
 
 SIGN = {"lps": 1.0, "ras": -1.0}
 
@@ -48,7 +48,7 @@ def mirrored(job):
 
 def test_a_cohort_in_its_own_frame_is_accepted(address, jobs):
     """Every scan is read on a worker and every nodule is in the lung and denser."""
-    verdict = check_frame.fn(address, jobs, 60.0)
+    verdict = check_frame(address, jobs, 60.0)
     verdict.require()
     own = verdict.sets[0].tallies[0]
     assert (own.nodules, own.inside, own.looked_at, own.in_lung, own.denser) == (PATIENTS,) * 5
@@ -56,7 +56,7 @@ def test_a_cohort_in_its_own_frame_is_accepted(address, jobs):
 
 def test_a_cohort_with_flipped_signs_is_refused(address, jobs):
     """The verdict names RAS."""
-    verdict = check_frame.fn(address, [mirrored(job) for job in jobs], 60.0)
+    verdict = check_frame(address, [mirrored(job) for job in jobs], 60.0)
     assert verdict.sets[0].better == "ras"
     with pytest.raises(DatasetError, match="fit ras better"):
         verdict.require()
@@ -65,7 +65,7 @@ def test_a_cohort_with_flipped_signs_is_refused(address, jobs):
 def test_scans_that_cannot_be_read_leave_the_evidence_of_the_others(address, jobs):
     """Two scans whose files are gone are not looked at; the verdict rests on six."""
     gone = [replace(job, files=(Source("gone.dcm"),)) for job in jobs[:2]]
-    own = check_frame.fn(address, [*gone, *jobs[2:]], 60.0).sets[0].tallies[0]
+    own = check_frame(address, [*gone, *jobs[2:]], 60.0).sets[0].tallies[0]
     assert (own.nodules, own.inside, own.looked_at) == (PATIENTS, PATIENTS, PATIENTS - 2)
 
 
@@ -76,7 +76,7 @@ def test_a_scan_past_its_time_leaves_the_evidence_of_its_grid(monkeypatch, jobs)
         return ((i, Failure("timeout", "stopped") if i == 0 else function(item)) for i, item in enumerate(items))
 
     monkeypatch.setattr("tasks.frame.each", stopped)
-    own = check_frame.fn("", jobs, 60.0).sets[0].tallies[0]
+    own = check_frame("", jobs, 60.0).sets[0].tallies[0]
     assert (own.nodules, own.inside, own.looked_at) == (PATIENTS, PATIENTS, PATIENTS - 1)
 
 
@@ -89,13 +89,14 @@ def test_what_was_looked_at_is_not_looked_at_again(monkeypatch, jobs, tmp_path):
         return ((i, function(item)) for i, item in enumerate(items))
 
     monkeypatch.setattr("tasks.frame.each", counted)
-    monkeypatch.setattr("tasks.frame.check_frame", check_frame.fn)  # outside a flow
+    whole = check_frame("", jobs, 60.0).as_dict()
+    read.clear()
+    monkeypatch.setattr("tasks.frame.look_at_sample", look_at_sample.fn)  # outside a flow
     uids = [job.series_uid for job in jobs]
     for n in (6, 8, 8):
         ref, known = require_frame("", jobs[:n], 60.0, place, refuse=True)
     assert known
     assert list(map(sorted, read)) == [sorted(uids[:6]), sorted(uids[6:])]
-    whole = check_frame.fn("", jobs, 60.0).as_dict()
     assert json.loads(place.read(f"parts/{ref.split('/')[1]}/verdict.json")) == whole
     with pytest.raises(DatasetError, match="fit ras better"):
         require_frame("", [mirrored(job) for job in jobs], 60.0, place, refuse=True)
@@ -107,14 +108,14 @@ def test_what_was_looked_at_is_not_looked_at_again(monkeypatch, jobs, tmp_path):
 
 def test_a_cohort_of_masks_starts_nothing(jobs):
     """Without a nodule known by coordinates there is no scan to look at, and no worker is asked."""
-    assert check_frame.fn("nowhere", [replace(job, nodules=()) for job in jobs], 60.0).sets == ()
+    assert check_frame("nowhere", [replace(job, nodules=()) for job in jobs], 60.0).sets == ()
 
 
 def test_an_unknown_frame_stops_the_check(address, jobs):
     """It is an error of the annotations, not of one scan."""
     odd = replace(jobs[0], nodules=tuple(replace(n, frame="las") for n in jobs[0].nodules))
     with pytest.raises(DatasetError, match="'las'"):
-        check_frame.fn(address, [odd, *jobs[1:]], 60.0)
+        check_frame(address, [odd, *jobs[1:]], 60.0)
 
 
 def table(small_archive, path, written, declared):
