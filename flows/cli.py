@@ -64,7 +64,8 @@ def main() -> None:
     """Run the command line; every failure that is foreseen ends as one message and an exit status."""
     # The libraries make a million objects that stay: looking through them for garbage takes seconds, most of them at the end.
     garbage.set_threshold(GARBAGE_AFTER)
-    atexit.register(garbage.freeze)
+    if sys.argv[1:2] == ["run"]:
+        atexit.register(garbage.freeze)
     try:
         log = json_log(last=True) if LOGGED & set(sys.argv[1:2]) else nullcontext()
         with log:

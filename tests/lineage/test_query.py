@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -201,6 +203,14 @@ def test_the_command_prints_a_table_json_or_writes_csv(places, tmp_path):
     assert run(sql, *folders, "--csv", str(tmp_path / "out.csv")).exit_code == 0
     with (tmp_path / "out.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [["workspace", "auc"], ["first", "0.7"], ["second", "0.9"]]
+
+
+def test_the_command_says_nothing_but_its_answer(places):
+    """As a program of its own it ends without a word, as DuckDB's binding would have one for what is not cleared away."""
+    words = [sys.executable, "-c", "from flows.cli import main; main()", "query", "select count(*) as n from nodules"]
+    done = subprocess.run([*words, str(places[0])], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "n"
+    assert done.stderr == ""
 
 
 def test_the_help_compares_auc_between_workspaces():
