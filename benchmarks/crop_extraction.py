@@ -18,7 +18,8 @@ from lungpipe.dicom.read import to_sitk
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.settings import RadiomicsSettings
-from lungpipe.region.expand import ShellSpec, expand
+from lungpipe.region.expand import expand
+from lungpipe.region.specs import ShellSpec
 from lungpipe.volume import CTVolume, Mask
 
 REPEATS = 5

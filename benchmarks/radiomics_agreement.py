@@ -35,7 +35,8 @@ from lungpipe.radiomics.image_types import IMAGE_TYPES, type_of
 from lungpipe.radiomics.nested.extract import Nested
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.radiomics.texture import TextureSettings
-from lungpipe.region.expand import ShellSpec, expand
+from lungpipe.region.expand import expand
+from lungpipe.region.specs import ShellSpec
 from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:

@@ -35,7 +35,8 @@ from lungpipe.dicom.read import to_sitk
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.nested.extract import Nested
 from lungpipe.radiomics.settings import RadiomicsSettings
-from lungpipe.region.expand import expand_all, grid_of_specs
+from lungpipe.region.expand import expand_all
+from lungpipe.region.specs import grid_of_specs
 from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:

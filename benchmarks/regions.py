@@ -23,7 +23,8 @@ from scipy.spatial.transform import Rotation
 
 from lungpipe.geometry import Geometry
 from lungpipe.region.accuracy import expected_error
-from lungpipe.region.expand import ShellSpec, expand, expand_all, grid_of_specs
+from lungpipe.region.expand import expand, expand_all
+from lungpipe.region.specs import ShellSpec, grid_of_specs
 from lungpipe.volume import Mask
 
 if TYPE_CHECKING:

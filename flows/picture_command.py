@@ -31,8 +31,9 @@ def picture(
     """
     from lungpipe.errors import RegionError
     from lungpipe.region.clip import lung_of
-    from lungpipe.region.expand import ShellSpec, expand_all
+    from lungpipe.region.expand import expand_all
     from lungpipe.region.lung import find_lungs
+    from lungpipe.region.specs import ShellSpec
     from lungpipe.report.region_views import region_views
     from lungpipe.store.contents import stored_mask, volume_name
     from lungpipe.store.place import Place, write_atomically

@@ -17,7 +17,7 @@ from lungpipe.errors import CaseError, DatasetError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lungpipe.region.expand import ShellSpec
+    from lungpipe.region.specs import ShellSpec
     from lungpipe.store.place import Place
 
 #: What nodules are looked at again by.
@@ -64,7 +64,7 @@ def stability(
     """
     from lungpipe.learn.stability import stability_table
     from lungpipe.radiomics.perturb import Scheme
-    from lungpipe.region.expand import ShellSpec
+    from lungpipe.region.specs import ShellSpec
     from lungpipe.store.place import Place
 
     if by not in SOURCES:

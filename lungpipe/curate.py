@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lungpipe.dicom.index import headers_of, index_archive, one_after_another
 from lungpipe.dicom.memory import remember
-from lungpipe.dicom.pixels import PixelReport, check_pixels
+from lungpipe.dicom.pixel_report import PixelReport
 from lungpipe.dicom.quality import QualitySettings, check_limits
 from lungpipe.dicom.series import Series, SeriesTable
-from lungpipe.dicom.thumbnail import thumbnail
 from lungpipe.errors import Exclusion
 
 if TYPE_CHECKING:
@@ -191,6 +190,9 @@ def _outcomes(mapper: Any, part: Sequence[Look]) -> Iterator[tuple[int, PixelRep
 
 def look(item: Look) -> PixelReport:
     """Check the pixels of one stack, or only make its picture."""
+    from lungpipe.dicom.pixels import check_pixels
+    from lungpipe.dicom.thumbnail import thumbnail
+
     if item.wholly:
         return check_pixels(item.series)
     return PixelReport((), thumbnail_png=thumbnail(item.series))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
-from lungpipe.report.curation import Curation, curation_html
 from lungpipe.store.page import write_page
 from lungpipe.store.record import environment
 from lungpipe.store.tables import make_table
@@ -36,6 +35,8 @@ def write_curation_page(
         What was judged with.
     title : str
     """
+    from lungpipe.report.curation import Curation, curation_html
+
     pseudonym, _ = load_pseudonymiser()
     thumbnails, withheld = {}, {}
     for judged in curated.curation.stacks:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from lungpipe import versions
 from lungpipe.frame import VERSION, Evidence, Reading, judge, look_at_grid, look_at_job, sample, takes_part
-from lungpipe.region import lung
 from lungpipe.store import ledger
 from tasks.each import Failure, each
 from tasks.progress import progress, say
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: What an earlier check saw in pixels, beside its verdict.
 LOOKED = "looked.json"
-_VERSIONS = {"frame": VERSION, "lung": lung.VERSION}
+_VERSIONS = {"frame": VERSION, "lung": versions.LUNG}
 
 
 def check_frame(address: str, jobs: Sequence[ScanJob], timeout_s: float) -> FrameVerdict:

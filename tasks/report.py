@@ -9,10 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import DatasetError
+from lungpipe.report import MOST_NODULES
 from lungpipe.report.nodule_lineage import nodule_lineage
-from lungpipe.report.nodules_section import MOST_NODULES
-from lungpipe.report.page import Report, report_html
-from lungpipe.report.tiles import nodule_tiles
 from lungpipe.store.page import write_page
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(workspace: str, beside: tuple[str, ...], planted_radius_mm: float | None, made_from: list[str]) -> str:
     """Write ``report/index.html`` from what the workspace holds, and return the reference of its record."""
+    from lungpipe.report.page import Report, report_html  # no earlier stage draws
+
     place = Place.at(workspace)
     nodules, scores, predictions = _table(place, "nodules"), _optional(place, "scores"), _optional(place, "predictions")
     run: dict[str, Any] = json.loads(place.read("run.json"))
@@ -83,6 +83,8 @@ def _tiles(place: Place, shown: pd.DataFrame, radius_mm: float) -> list[Tile]:
     n = min(MOST_NODULES, int((shown["volume_id"] != "").sum()))
     if not n:
         return []
+    from lungpipe.report.tiles import nodule_tiles
+
     with progress("report", n) as advance:
         return nodule_tiles(place, shown, radius_mm, n, lambda: advance(1, ""))
 

@@ -9,7 +9,7 @@ from lungpipe import curate as curation
 from lungpipe.curate import curate, curate_folder
 from lungpipe.dicom.index import one_after_another
 from lungpipe.dicom.memory import remember
-from lungpipe.dicom.pixels import PixelReport
+from lungpipe.dicom.pixel_report import PixelReport
 from lungpipe.dicom.quality import QualitySettings
 from lungpipe.errors import Exclusion
 from lungpipe.volume import CTVolume

@@ -23,7 +23,8 @@ from lungpipe.lineage.trace import trace_nodule
 from lungpipe.nodule import Nodule
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.settings import RadiomicsSettings
-from lungpipe.region.expand import ShellSpec, expand
+from lungpipe.region.expand import expand
+from lungpipe.region.specs import ShellSpec
 from lungpipe.scan import process_scan, rows_path
 from lungpipe.segment.annotated import consensus
 from lungpipe.segment.pins import PinsKMeans

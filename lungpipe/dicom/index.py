@@ -9,10 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import SimpleITK as sitk
-
 from lungpipe.dicom.archive import Folder, walk
-from lungpipe.dicom.header import parse_header
 from lungpipe.dicom.memory import Memory, pack_headers, remember, unpack_headers
 from lungpipe.dicom.series import Header, Series, SeriesTable
 from lungpipe.dicom.source import VOLUME_SUFFIXES, Source, UnavailableError, open_each
@@ -215,6 +212,8 @@ def _read_one(folder: str, source: Source, read: Callable[[int], bytes], error: 
     if not source.entry and source.path.lower().endswith(VOLUME_SUFFIXES):
         stem = volume_stem(source.path)
         return _reading(folder, source, "volume", _volume_grid(source.path), [(stem, stem)])
+    from lungpipe.dicom.header import parse_header
+
     found = parse_header(source, read)
     if not isinstance(found, list):
         return _reading(folder, source, "other", found or "not DICOM")
@@ -272,6 +271,8 @@ def _volume_series(stem: str, text: str) -> Series:
 
 
 def _volume_grid(path: str) -> str:
+    import SimpleITK as sitk
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(path)
     reader.ReadImageInformation()

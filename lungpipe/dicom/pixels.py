@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
@@ -11,6 +10,7 @@ import numpy as np
 from pydicom import uid
 
 from lungpipe.dicom.coverage import BLOCK_MM, find_lung
+from lungpipe.dicom.pixel_report import PixelReport
 from lungpipe.dicom.read import read_with_padding
 from lungpipe.dicom.source import digest
 from lungpipe.dicom.thumbnail import may_hold_text, picture_of, thumbnail
@@ -44,35 +44,6 @@ MAX_END_SHARE = 0.05
 MAX_CUT_MM2 = 500.0
 #: Spacing counts in an image's digest to this many decimals of a mm.
 SPACING_DECIMALS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class PixelReport:
-    """What the pixels of a series show.
-
-    Parameters
-    ----------
-    codes : tuple of str
-        Keys of :data:`lungpipe.dicom.codes.CODES`, sorted.
-    detail : str
-        The figures behind the codes, or which decoder is missing; names nobody.
-    digest : str
-        SHA-256 of shape, spacing (to 1e-3 mm) and HU: the same for the same image, under whatever UIDs and transfer
-        syntax. Empty if the pixels could not be read.
-    padding_voxels : int
-        Voxels that were set to -1024 HU.
-    source_sha256 : str
-        :func:`lungpipe.dicom.source.digest` of the files. Empty if the pixels could not be read.
-    thumbnail_png : bytes
-        From :func:`lungpipe.dicom.thumbnail.thumbnail`.
-    """
-
-    codes: tuple[str, ...]
-    detail: str = ""
-    digest: str = ""
-    padding_voxels: int = 0
-    source_sha256: str = ""
-    thumbnail_png: bytes = b""
 
 
 def check_pixels(series: Series) -> PixelReport:

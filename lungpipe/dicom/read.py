@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from lungpipe.dicom.image import Image
 
-#: Stage version: part of the name of every artefact made from what is read here.
-VERSION = "2"
 #: Voxels of the largest volume that is read: 2048 slices of 1024 x 1024.
 MAX_VOXELS = 2**31
 #: What reading a file, or an entry of a zip archive, may raise.

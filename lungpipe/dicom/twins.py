@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-import pydicom
-from pydicom.config import disable_value_validation
-
 from lungpipe.dicom.source import read_each
 
 if TYPE_CHECKING:
@@ -59,6 +56,9 @@ def _same(one: Source, other: Source) -> bool:
 
 
 def _image(content: bytes) -> list[Any]:
+    import pydicom
+    from pydicom.config import disable_value_validation
+
     with disable_value_validation():
         dataset = pydicom.dcmread(io.BytesIO(content), force=True)
         return [dataset.file_meta.get("TransferSyntaxUID"), dataset.PixelData, *(dataset.get(name) for name in _SAME)]

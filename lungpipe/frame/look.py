@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungpipe.dicom import read
 from lungpipe.errors import DicomError, RegionError
 from lungpipe.frame.readings import DECLARED, candidates, takes_part
-from lungpipe.region.lung import lung_mask
 from lungpipe.segment.steps import WINDOW_HU
 
 if TYPE_CHECKING:
@@ -136,8 +134,10 @@ def look_at_job(job: ScanJob) -> tuple[Evidence, ...]:
     DatasetError
         If a nodule declares an unknown frame.
     """
+    from lungpipe.dicom.read import read_volume  # where pixels are looked at, not where scans are chosen
+
     try:
-        volume = read.read_volume(job.files, job.geometry)
+        volume = read_volume(job.files, job.geometry)
     except DicomError:
         return look_at_grid(job.geometry, job.nodules)
     return look_at_scan(volume, job.nodules)
@@ -163,6 +163,8 @@ def look_at_scan(volume: CTVolume, nodules: Iterable[Nodule]) -> tuple[Evidence,
     DatasetError
         If a nodule declares an unknown frame.
     """
+    from lungpipe.region.lung import lung_mask
+
     readings = _readings(volume.frame, nodules)
     try:
         lung = lung_mask(volume)

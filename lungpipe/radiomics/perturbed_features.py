@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lungpipe.radiomics import Extractor
     from lungpipe.radiomics.perturb import Scheme
     from lungpipe.radiomics.settings import RadiomicsSettings
-    from lungpipe.region.expand import ShellSpec
+    from lungpipe.region.specs import ShellSpec
     from lungpipe.volume import CTVolume, Mask
 
 #: Voxels that copies keep round a region besides what filters read: what interpolation needs, before and after.

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-import SimpleITK as sitk
-
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.classes import checked_classes
 from lungpipe.radiomics.ibsi_filters import IbsiFilter, is_ibsi
@@ -171,6 +169,8 @@ class RadiomicsSettings:
     @property
     def sitk_interpolator(self) -> int:
         """The interpolator as SimpleITK's number."""
+        import SimpleITK as sitk
+
         return int(getattr(sitk, self.interpolator))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lungpipe.geometry import Triple
-    from lungpipe.region.expand import ShellSpec
+    from lungpipe.region.specs import ShellSpec
 
 #: Regions thinner than this, mm, are thin.
 THIN_MM = 4.0

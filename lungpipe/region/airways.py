@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from lungpipe.region.lung import Lungs
     from lungpipe.volume import CTVolume
 
-#: Raise it when the same volume gives another tree.
-VERSION = "1"
 #: A lung with more noise, HU (robust standard deviation between neighbours), is smoothed by a Gaussian of this width, mm,
 #: along axes no longer than the next, mm.
 NOISY_HU, SMOOTHING_MM, THICK_MM = 40.0, 0.9, 1.5

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=np.generic)
 
-__all__ = ["AIR_HU", "LEFT", "MIN_LUNG_ML", "RIGHT", "VERSION", "Lungs", "find_lungs", "lung_mask"]
+__all__ = ["AIR_HU", "LEFT", "MIN_LUNG_ML", "RIGHT", "Lungs", "find_lungs", "lung_mask"]
 
-#: Raise it when the same volume gives another mask.
-VERSION = "2"
 #: The lungs are found on voxels of about this side, mm, and their border at full resolution.
 COARSE_MM = 1.75
 

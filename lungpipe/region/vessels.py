@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from lungpipe.volume import CTVolume
 
-#: Raise it when the same volume gives other vessels.
-VERSION = "1"
 #: Neighbours that share a face, an edge or a corner.
 ALL_NEIGHBOURS = np.ones((3, 3, 3), dtype=np.bool_)
 

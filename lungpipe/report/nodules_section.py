@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from lungpipe.report import MOST_NODULES
 from lungpipe.report.contact import OUTLINES, view_svg
 from lungpipe.report.html import csv_uri
 from lungpipe.report.nodule_cards import LABELS, NO_LABEL, card_table
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Pictures share this; 1,000 nodules need about half of it.
 PICTURE_BYTES = 8_000_000
-#: Nodules that have a tile and a page; the table to download has all.
-MOST_NODULES = 2000
 #: Longest side of a picture, of few nodules and of more than :data:`FEW`.
 SIDE_PX, SIDE_OF_FEW_PX = 96, 256
 FEW = 200

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungpipe.region.expand import ShellSpec, expand
+from lungpipe.region.expand import expand
 from lungpipe.region.lung import patient_turn
+from lungpipe.region.specs import ShellSpec
 from lungpipe.report.contact import Tile, View
 from lungpipe.store.volumes import read_mask, read_volume
 from lungpipe.volume import box_around

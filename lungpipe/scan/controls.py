@@ -12,7 +12,8 @@ import numpy as np
 
 from lungpipe.radiomics.perturb import seed_of
 from lungpipe.radiomics.perturbed_features import margin_of
-from lungpipe.region.expand import CAUSES, Region, ShellSpec
+from lungpipe.region.expand import CAUSES, Region
+from lungpipe.region.specs import ShellSpec
 from lungpipe.volume import CTVolume, Mask
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Names of the regions in the table of features.
 BOX, SHUFFLED = "box", "shuffled"
-#: Stage version: part of the name of every artefact made with controls.
-VERSION = "1"
 
 
 def controls_of(

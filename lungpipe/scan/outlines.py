@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lungpipe.errors import CaseError, Exclusion
 from lungpipe.radiomics.shape import shape_features
-from lungpipe.region.expand import CAUSES, Region, ShellSpec
+from lungpipe.region.expand import CAUSES, Region
+from lungpipe.region.specs import ShellSpec
 from lungpipe.scan.result import ScanResult
 from lungpipe.scan.rows import Rows, rows_path
 from lungpipe.segment.annotated import consensus

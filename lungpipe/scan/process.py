@@ -49,22 +49,8 @@ if TYPE_CHECKING:
 AIRWAY_LABEL = 3
 
 
-def process_scan(job: ScanJob, settings: ScanSettings, workspace: str | Path) -> ScanResult:
-    """Process one scan, as far as its artefacts do not stand already.
-
-    Parameters
-    ----------
-    job : ScanJob
-    settings : ScanSettings
-    workspace : str or Path
-        Folder or address; gets ``volumes/<id>.zarr``, ``parts/<artefact>/rows.json`` and their ledger records.
-
-    Returns
-    -------
-    ScanResult
-        With an exclusion instead of rows where the scan cannot be read. Failures of single nodules, masks and
-        regions are rows of table ``exclusions`` in ``parts/<artefact>/rows.json``.
-    """
+def through_stages(job: ScanJob, settings: ScanSettings, workspace: str | Path) -> ScanResult:
+    """See :func:`lungpipe.scan.process_scan`."""
     scan = _Scan(job, settings, Place.at(workspace), stages_of(job, settings))
     try:
         scan.store_volume()

@@ -6,15 +6,11 @@ import difflib
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from lungpipe import plugins
+from lungpipe import plugins, versions
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.settings import check_extractor
-from lungpipe.region import airways, expand, vessels
 from lungpipe.region.codes import RegionLimits
-from lungpipe.region.outside_lung import OutsideLungs
-from lungpipe.scan import controls
-from lungpipe.segment import fusion
-from lungpipe.segment.outside.model import OutsideModel
+from lungpipe.region.specs import grid_of_specs
 from lungpipe.segment.steps import Steps
 from lungpipe.segment.verdict import MaskLimits
 
@@ -23,10 +19,10 @@ if TYPE_CHECKING:
 
     from lungpipe.radiomics import Extractor
     from lungpipe.radiomics.settings import RadiomicsSettings
+    from lungpipe.region.outside_lung import OutsideLungs
+    from lungpipe.region.specs import Kind, ShellSpec
     from lungpipe.segment import Segmenter
 
-#: Version of the chain: raise it when the same inputs and settings give other rows.
-VERSION = "7"
 #: Name of lungpipe's own way to find lungs.
 CLASSICAL = "classical"
 
@@ -36,7 +32,7 @@ class ScanSettings:
     """What determines the rows of a scan besides its files and annotations; each object equals itself alone."""
 
     segmenters: Mapping[str, Segmenter]
-    specs: tuple[expand.ShellSpec, ...]
+    specs: tuple[ShellSpec, ...]
     clip: str
     exclude_neighbours: bool
     extractor: Extractor
@@ -59,7 +55,7 @@ class ScanSettings:
 
     def consensus_names(self) -> dict[str, Any]:
         """The ways to one mask from those of all methods, as JSON values."""
-        return {name: {"name": name, "version": fusion.VERSION} for name in sorted(self.consensus)}
+        return {name: {"name": name, "version": versions.FUSION} for name in sorted(self.consensus)}
 
     def lung_names(self) -> dict[str, Any]:
         """Where the lungs come from, as JSON values."""
@@ -82,12 +78,12 @@ class ScanSettings:
 
     def feature_versions(self) -> dict[str, str]:
         """Versions of the code that regions and features come from."""
-        versions = {"scan": VERSION, "region": expand.VERSION}
+        found = {"scan": versions.SCAN, "region": versions.REGION}
         if self.controls:
-            versions |= {"controls": controls.VERSION}
+            found |= {"controls": versions.CONTROLS}
         if self.exclude_structures:
-            versions |= {"vessels": vessels.VERSION, "airways": airways.VERSION}
-        return versions
+            found |= {"vessels": versions.VESSELS, "airways": versions.AIRWAYS}
+        return found
 
     def prepare(self) -> None:
         """Let the extractor make ready what a process keeps for those after it, such as compiled code."""
@@ -124,7 +120,7 @@ def settings_from(
     methods: tuple[str, ...],
     preset: str,
     radii_mm: tuple[float, ...],
-    kinds: tuple[expand.Kind, ...],
+    kinds: tuple[Kind, ...],
     clip: str,
     exclude_neighbours: bool,
     extractor: str,
@@ -156,7 +152,7 @@ def settings_from(
     prefix = "pins-" if pins else ""
     return ScanSettings(
         segmenters=segmenters_of(methods, prefix, Steps(**(steps or {})), parameters or {}),
-        specs=tuple(expand.grid_of_specs(kinds, radii_mm, "cuboid" if pins else "ball")),
+        specs=tuple(grid_of_specs(kinds, radii_mm, "cuboid" if pins else "ball")),
         clip="none" if pins else clip,
         exclude_neighbours=exclude_neighbours and not pins,
         extractor=_extractor(extractor, radiomics),
@@ -188,6 +184,9 @@ def _outside_lungs(
         if right or left or parameters:
             raise DatasetError(f"regions.lung: labels and parameters are those of a model; {CLASSICAL!r} has none")
         return None
+    from lungpipe.region.outside_lung import OutsideLungs
+    from lungpipe.segment.outside.model import OutsideModel
+
     model = segmenters_of((method,), "", Steps(), {method: parameters or {}})[method]
     if not isinstance(model, OutsideModel):
         raise DatasetError(

@@ -6,11 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from lungpipe.dicom import read
-from lungpipe.region import lung
-from lungpipe.scan.settings import VERSION
-from lungpipe.segment import fusion
-from lungpipe.store import ledger, volumes
+from lungpipe import versions
+from lungpipe.store import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -120,12 +117,12 @@ def stages_by(settings: ScanSettings) -> Callable[[ScanJob], Stages]:
             "annotations",
             [volume],
             inputs={"nodules": [_describe(nodule) for nodule in job.nodules]},
-            versions={"scan": VERSION},
+            versions={"scan": versions.SCAN},
         )
         lungs = (
             None
             if lung_names is None
-            else named("lung", [volume], settings=lung_names, versions={"lung": lung.VERSION})
+            else named("lung", [volume], settings=lung_names, versions={"lung": versions.LUNG})
         )
         masks = {
             name: named(
@@ -133,7 +130,7 @@ def stages_by(settings: ScanSettings) -> Callable[[ScanJob], Stages]:
                 [volume, annotations],
                 subject={"segmenter": name},
                 settings={"segmenter": plugin},
-                versions={"scan": VERSION},
+                versions={"scan": versions.SCAN},
             )
             for name, plugin in segmenters.items()
         }
@@ -144,10 +141,10 @@ def stages_by(settings: ScanSettings) -> Callable[[ScanJob], Stages]:
                 [volume, annotations, *methods],
                 subject={"segmenter": name},
                 settings={"consensus": way},
-                versions={"scan": VERSION},
+                versions={"scan": versions.SCAN},
             )
         agreement = (
-            named("agreement", [volume, *masks.values()], versions={"scan": VERSION, "fusion": fusion.VERSION})
+            named("agreement", [volume, *masks.values()], versions={"scan": versions.SCAN, "fusion": versions.FUSION})
             if len(methods) > 1
             else None
         )
@@ -176,7 +173,7 @@ def _source(job: ScanJob) -> dict[str, Any]:
             "direction": list(job.geometry.direction),
             "codes": list(job.codes),
         },
-        "versions": {"read": read.VERSION, "volumes": volumes.VERSION},
+        "versions": {"read": versions.READ, "volumes": versions.VOLUMES},
     }
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from lungpipe.geometry import IndexTriple
 
-#: Raise it when the same masks give another consensus.
-VERSION = "1"
 #: SIMPLE leaves out methods whose overlap lies this many standard deviations below the mean.
 SIMPLE_DEVIATIONS = 1.0
 SIMPLE_MAX_STEPS = 20

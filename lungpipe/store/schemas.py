@@ -26,7 +26,7 @@ _SNAKES = Matches(r"([a-z][a-z0-9_]*(;[a-z][a-z0-9_]*)*)?", "names in snake_case
 _HEX16 = Matches(r"[0-9a-f]{16}", "16 hex digits")
 _HEX64 = Matches(r"[0-9a-f]{64}", "64 hex digits")
 _NOT_NEGATIVE, _POSITIVE, _FRACTION = Between(0), Between(0, above=True), Between(0, 1)
-#: Kinds of region, as in :data:`lungpipe.region.expand.Kind`.
+#: Kinds of region, as in :data:`lungpipe.region.specs.Kind`.
 REGIONS = ("nodule", "grown", "shell", "ring", "core", "band")
 #: Regions that a benchmark is held against (:mod:`lungpipe.scan.controls`); radius 0.
 CONTROLS = ("box", "shuffled")

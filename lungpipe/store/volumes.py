@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from lungpipe.geometry import IndexTriple
     from lungpipe.store.place import Place
 
-#: Of the layout; part of the name of every stored volume.
-VERSION = "2"
 #: Voxels (z, y, x) that are compressed together: a megabyte of HU.
 CHUNK: IndexTriple = (32, 128, 128)
 #: Voxels (z, y, x) of a file; a multiple of :data:`CHUNK`.

@@ -9,7 +9,8 @@ from lungpipe.geometry import Geometry
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.lattice import SUPPORT_VOXELS, lattice_for, resample_image
 from lungpipe.radiomics.settings import RadiomicsSettings
-from lungpipe.region.expand import expand_all, grid_of_specs
+from lungpipe.region.expand import expand_all
+from lungpipe.region.specs import grid_of_specs
 from lungpipe.volume import CTVolume, Mask
 
 EXTRACT = PyRadiomics()

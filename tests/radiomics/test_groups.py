@@ -10,7 +10,8 @@ from lungpipe.radiomics.groups import region_groups
 from lungpipe.radiomics.image_types import FilterParameters
 from lungpipe.radiomics.preparation import Normalisation, Resegmentation
 from lungpipe.radiomics.settings import RadiomicsSettings
-from lungpipe.region.expand import expand_all, grid_of_specs
+from lungpipe.region.expand import expand_all
+from lungpipe.region.specs import grid_of_specs
 from lungpipe.volume import CTVolume, Mask
 
 

@@ -6,7 +6,8 @@ from lungpipe.radiomics.nested.extract import Nested
 from lungpipe.radiomics.perturb import Scheme
 from lungpipe.radiomics.perturbed_features import perturbed_features
 from lungpipe.radiomics.settings import RadiomicsSettings
-from lungpipe.region.expand import ShellSpec, expand
+from lungpipe.region.expand import expand
+from lungpipe.region.specs import ShellSpec
 from lungpipe.volume import CTVolume, Mask
 
 

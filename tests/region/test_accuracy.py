@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lungpipe.region.accuracy import expected_error
-from lungpipe.region.expand import ShellSpec, expand_all
+from lungpipe.region.expand import expand_all
+from lungpipe.region.specs import ShellSpec
 from lungpipe.volume import Mask
 
 

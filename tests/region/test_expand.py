@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from lungpipe.errors import DatasetError, RegionError
 from lungpipe.geometry import Geometry
-from lungpipe.region.expand import CAUSES, ShellSpec, expand, expand_all, grid_of_specs
+from lungpipe.region.expand import CAUSES, expand, expand_all
+from lungpipe.region.specs import ShellSpec, grid_of_specs
 from lungpipe.volume import Mask
 
 SHELL_8 = ShellSpec("shell", 8.0)

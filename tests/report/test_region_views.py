@@ -8,7 +8,8 @@ import pytest
 
 from lungpipe.errors import GeometryError
 from lungpipe.geometry import Geometry
-from lungpipe.region.expand import ShellSpec, expand
+from lungpipe.region.expand import expand
+from lungpipe.region.specs import ShellSpec
 from lungpipe.report.region_views import STRUCTURES, region_views
 from lungpipe.volume import CTVolume, Mask
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lungpipe.dicom.codes import CODES, VERDICTS
 from lungpipe.errors import DatasetError
-from lungpipe.region import expand
+from lungpipe.region import expand, specs
 from lungpipe.store.columns import Between, ListOf, Matches, OneOf
 from lungpipe.store.contracts import _row_rules, check_table, pandera_schema
 from lungpipe.store.schemas import CLIPPED_BY, REGIONS, SCHEMAS
@@ -251,7 +251,7 @@ def test_every_pseudonym_is_accepted_where_it_belongs(kind, text):
 
 def test_closed_lists_are_those_of_their_modules():
     """Regions, verdicts and codes are the ones that the stages know."""
-    assert set(REGIONS) == set(get_args(expand.Kind))
+    assert set(REGIONS) == set(get_args(specs.Kind))
     assert tuple(CLIPPED_BY) == expand.CAUSES
     rules = {column.name: column.rule for column in SCHEMAS["series"].declared}
     assert rules["verdict"].values == VERDICTS
