@@ -101,7 +101,6 @@ def in_child(folder: Path, clip: str) -> None:
     """Process the scan here, and print voxels, bytes before and at the peak, and the projection."""
     job = job_of(folder)
     chosen = settings(clip)
-    chosen.prepare()
     result = process_scan(job, chosen, folder.parent / f"{folder.name}-{clip}")
     if result.exclusion is not None:
         raise SystemExit(result.exclusion.message)

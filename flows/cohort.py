@@ -188,7 +188,6 @@ def run_scans(
     address: str, plan: Plan, settings: ScanSettings, place: Place, timeout_s: float, watch: Watch
 ) -> list[ScanResult]:
     """Process every scan, shard by shard; every future is resolved."""
-    settings.prepare()
     if place.local is not None:
         stages_of = stages_by(settings)
         volumes = ((job, ledger.path_of(stages_of(job).volume.ref)) for job in plan.jobs)

@@ -85,12 +85,6 @@ class ScanSettings:
             found |= {"vessels": versions.VESSELS, "airways": versions.AIRWAYS}
         return found
 
-    def prepare(self) -> None:
-        """Let the extractor make ready what a process keeps for those after it, such as compiled code."""
-        prepare = getattr(self.extractor, "prepare", None)
-        if prepare is not None:
-            prepare(self.radiomics)
-
     def names(self) -> dict[str, Any]:
         """Everything, for ``run.json``."""
         return {

@@ -10,7 +10,6 @@ from lungpipe.geometry import Geometry
 from lungpipe.radiomics.extract import PyRadiomics
 from lungpipe.radiomics.image_types import FilterParameters
 from lungpipe.radiomics.nested.extract import Nested
-from lungpipe.radiomics.preparation import Resegmentation
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.radiomics.texture import TextureSettings
 from lungpipe.volume import CTVolume, Mask
@@ -167,20 +166,20 @@ LAYOUTS = [
 ]
 
 
-def test_a_prepared_process_compiles_nothing():
-    """Once prepared, no layout of a region, an image or its memory makes numba compile another variant of a function."""
+def test_after_one_nodule_nothing_is_compiled():
+    """Once a nodule's features were extracted, no layout of a region, an image or its memory makes numba compile another variant of a function."""
     import gc
 
     import numba.core.dispatcher
 
-    everything = RadiomicsSettings(
+    settings = RadiomicsSettings(
         filters=("original", "log", "wavelet", "gradient"),
         parameters=FilterParameters(sigma_mm=(1.0,)),
-        min_voxels=5000,
-        min_dimensions=3,
-        resegment=Resegmentation((5000.0, 6000.0)),
+        min_dimensions=1,
     )
-    Nested().prepare(everything)
+    frame = Geometry((20, 24, 28), (1.25, 0.7, 0.8))
+    hu = np.random.default_rng(0).normal(-300, 200, frame.shape).astype(np.int16)
+    Nested()(CTVolume(hu, frame), [box((8, 8, 10), (12, 16, 18), frame), box((6, 6, 8), (14, 18, 20), frame)], settings)
 
     def variants():
         functions = [o for o in gc.get_objects() if isinstance(o, numba.core.dispatcher.Dispatcher)]
@@ -188,7 +187,6 @@ def test_a_prepared_process_compiles_nothing():
 
     before = variants()
     assert sum(before.values()) >= 15  # functions that have been compiled, or read from their cache
-    settings = replace(everything, min_voxels=None, min_dimensions=1, resegment=None)
     for shape, low, high in LAYOUTS:
         frame = Geometry(shape, (1.25, 0.7, 0.8))
         hu = np.random.default_rng(1).normal(-300, 200, shape).astype(np.int16)
