@@ -134,6 +134,9 @@ def run_flow(recipe: str, workspace: str) -> None:
     from flows.cli import _prefect_environment
 
     _prefect_environment()
+    from flows.prefect_server import start_early
+
+    server_is_up = start_early()  # as the command does
     import psutil
 
     import tasks.report
@@ -154,6 +157,7 @@ def run_flow(recipe: str, workspace: str) -> None:
 
     Account.stage = stage  # type: ignore[method-assign]
     tasks.report.MOST_NODULES = 0  # the page's pictures are of voxels
+    server_is_up()
     start = time.perf_counter()
     outcome = cohort(recipe, workspace)
     wall_s = time.perf_counter() - start
@@ -183,9 +187,9 @@ def measure(folder: Path, n: int) -> dict[str, Any]:
     recipe = write_archive(folder, n)
     curate_headers(folder)
     home, workspace = folder / "prefect", folder / "workspace"
-    command = [sys.executable, __file__, "--flow", str(recipe), str(workspace)]
+    command = [sys.executable, str(Path(__file__).resolve()), "--flow", str(recipe), str(workspace)]
     environment = {**os.environ, "PREFECT_HOME": str(home)}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     found["prefect_mib"] = sum(path.stat().st_size for path in home.rglob("prefect.db*")) / 2**20
     found["workspace_mib"] = sum(path.stat().st_size for path in workspace.rglob("*") if path.is_file()) / 2**20

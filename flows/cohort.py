@@ -19,7 +19,6 @@ from flows.standing import Outcome, outcome_of, run_entry, stage_refs
 from lungpipe import plugins
 from lungpipe.assemble import TABLES, Assembled, assemble
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
-from lungpipe.learn.explanation import forget_explanation
 from lungpipe.lineage.openlineage import Data, Events, open_lineage, table_data
 from lungpipe.lineage.tombstones import withdrawn
 from lungpipe.scan import stages_by
@@ -37,7 +36,6 @@ from tasks.cluster import dask_cluster
 from tasks.curate import curate
 from tasks.curation import write_curation_page
 from tasks.frame import require_frame
-from tasks.learn import benchmark
 from tasks.progress import say, scan_progress
 from tasks.report import report
 from tasks.scans import process_shard
@@ -129,6 +127,12 @@ def cohort(
                 curated = curate(address, config.cohort.dicom, config.quality.settings(), config.run.scan_timeout_s)
             plan = plan_run(config, spec, curated.curation, withdrawn(place))
             require_apart(outside, plan)
+            shown, curation_page = write_curation_page(
+                place, curated, plan, config.quality.settings(), title_of(config)
+            )
+            say(f"curation: {shown}")
+            files = {"read": curated.curation.n_files, "left_out": len(curated.curation.exclusions)}
+            del curated  # headers of every series: the plan has what the rest needs
             say(f"cohort: {len(plan.jobs)} scans accepted of {len(plan.series_rows)}, {len(plan.nodules)} nodules")
             with account.stage("frame", [archive]):
                 refuse = config.cohort.frame_check == "refuse"
@@ -139,6 +143,8 @@ def cohort(
             with account.stage("tables", [Data(f"{spec.name}/parts")], [tables_of[name] for name in TABLES]):
                 tables = assemble(place, plan, results, limits=settings.limits, region_limits=settings.region_limits)
             if config.evaluated is not None:
+                from tasks.learn import benchmark  # and with it what learns
+
                 read, written = (("nodules", "features"), BENCHMARK_TABLES)
                 with account.stage("benchmark", [tables_of[n] for n in read], [tables_of[n] for n in written]):
                     design = evaluation(config.evaluated, spec)
@@ -153,11 +159,7 @@ def cohort(
         if scored is not None:
             account.add(scored)
         entry = run_entry(config, spec, stage_refs(plan, settings), plan)
-        curation = curated.curation
-        files = {"read": curation.n_files, "left_out": len(curation.exclusions)}
         write_record(place, config, plan, settings.names(), results, account, files, **about_outside(outside))
-        shown, curation_page = write_curation_page(place, curated, plan, config.quality.settings(), title_of(config))
-        say(f"curation: {shown}")
         made_from = [frames, *tables.refs.values(), *(scored.refs if scored else ())]
         with account.stage("report", [*tables_of.values()]):
             page = report(str(place), config.report.beside, config.report.planted_radius_mm, made_from)
@@ -205,9 +207,8 @@ def run_scans(
 
 def without_benchmark(place: Place) -> None:
     """Remove scores and explanation of an earlier recipe that had a benchmark."""
-    forget_explanation(place)
     for ref in ledger.refs(place, ledger.COHORT):
-        if ref.startswith(f"{ledger.COHORT}/scores-"):
+        if ref.startswith((f"{ledger.COHORT}/scores-", f"{ledger.COHORT}/explanation-")):
             ledger.forget(place, ref)
     for name in BENCHMARK_TABLES:
         place.remove(f"tables/{name}.parquet")

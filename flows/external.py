@@ -11,7 +11,6 @@ from data_catalog import load_dataset, shared_patients
 from flows.plan import evaluation
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.errors import DatasetError
-from lungpipe.learn.external import External, check_settings, check_sides, labelled, read_external
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
 from tasks.progress import say
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from data_catalog import DatasetSpec
     from flows.config import RunConfig
     from lungpipe.cohort import Plan
+    from lungpipe.learn.external import External
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,15 @@ def read_outside(
     DatasetError
         If one is no finished workspace, its features were made differently, its labels are of one class, or its name is taken.
     """
+    if config.evaluated is None or not config.evaluated.external:
+        return ()
+    from lungpipe.learn.external import (
+        check_settings,
+        read_external,
+    )  # most recipes name none and need nothing that learns
+
     found = []
-    for name, workspace in (config.evaluated.external if config.evaluated else {}).items():
+    for name, workspace in config.evaluated.external.items():
         if name in {spec.name, *subsets}:
             raise DatasetError(
                 f"benchmark.external.{name}: {name!r} is this cohort's own data set; call the other one else"
@@ -99,6 +106,10 @@ def require_apart(outside: Sequence[Outside], plan: Plan) -> None:
     DatasetError
         As :func:`lungpipe.learn.external.check_sides`.
     """
+    if not outside:
+        return
+    from lungpipe.learn.external import check_sides
+
     own = pd.DataFrame(
         [
             {"patient_id": job.patient_id, "series_uid": job.series_uid, "source_sha256": job.source_sha256}
@@ -120,6 +131,8 @@ def require_images_apart(outside: Sequence[Outside], place: Place, dataset: str)
     """
     if not outside:
         return
+    from lungpipe.learn.external import check_sides
+
     nodules = read_table(place, "tables/nodules.parquet")
     own = nodules[(nodules["dataset"] == dataset) & nodules["malignant"].notna()]
     for one in outside:
@@ -127,6 +140,8 @@ def require_images_apart(outside: Sequence[Outside], place: Place, dataset: str)
 
 
 def _labelled(one: Outside) -> pd.DataFrame:
+    from lungpipe.learn.external import labelled
+
     nodules = read_table(Place.at(one.external.workspace), "tables/nodules.parquet")
     return labelled(nodules, one.external)
 

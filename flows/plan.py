@@ -15,9 +15,6 @@ from lungpipe.clinical import clinical_columns, column_name
 from lungpipe.cohort import Plan, plan_cohort
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
 from lungpipe.errors import DatasetError
-from lungpipe.learn.evaluation import Evaluation
-from lungpipe.learn.feature_sets import feature_sets
-from lungpipe.learn.stable_step import read_copies
 from lungpipe.scan import ScanSettings, settings_from
 from lungpipe.scan.settings import here_only
 from lungpipe.store.ledger import digest_files
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from data_catalog import DatasetSpec
     from flows.config import RunConfig
     from lungpipe.curate import Curation
+    from lungpipe.learn.evaluation import Evaluation
     from lungpipe.nodule import Nodule
 
 
@@ -69,6 +67,9 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
 
 def evaluation(section: Any, spec: DatasetSpec) -> Evaluation:
     """The benchmark section of a recipe for one data set."""
+    from lungpipe.learn.evaluation import Evaluation  # a run without a benchmark does without what learns
+    from lungpipe.learn.feature_sets import feature_sets
+
     sets = feature_sets(section.feature_sets)
     given = section.model_dump(exclude={"external", "feature_sets", "stability"})
     return Evaluation(dataset=spec.name, feature_sets=sets, stability=section.stability or "", **given)
@@ -82,6 +83,9 @@ def check_benchmark(section: Any) -> None:
     DatasetError, PluginError
         If a plug-in, a set of features, a name of a column or the table of copies is not there.
     """
+    from lungpipe.learn.feature_sets import feature_sets
+    from lungpipe.learn.stable_step import read_copies
+
     for name in section.classifiers:
         plugins.find("classifiers", name)()
     for name in section.clinical:

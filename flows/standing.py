@@ -12,7 +12,6 @@ from lungpipe.curate import curate
 from lungpipe.dicom.memory import memory_path, remember
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.errors import DatasetError
-from lungpipe.learn.external import read_external
 from lungpipe.lineage.tombstones import withdrawn
 from lungpipe.scan import stages_by
 from lungpipe.store import ledger
@@ -57,7 +56,7 @@ def run_entry(config: RunConfig, spec: DatasetSpec, stages: Sequence[str], plan:
     """
     beside = [Place.at(path) for path in config.report.beside]
     outside = config.benchmark.external if config.benchmark else {}
-    tested_on = {name: read_external(name, path)[0].digests() for name, path in outside.items()}
+    tested_on = {name: _digests(name, path) for name, path in outside.items()}
     recipe = recipe_of(config)
     recipe.pop("run")  # none of it changes a number
     return ledger.named(
@@ -74,6 +73,12 @@ def run_entry(config: RunConfig, spec: DatasetSpec, stages: Sequence[str], plan:
         settings=recipe,
         versions={"code": code_digest()},
     )
+
+
+def _digests(name: str, workspace: str) -> dict[str, str]:
+    from lungpipe.learn.external import read_external
+
+    return read_external(name, workspace)[0].digests()
 
 
 def standing_run(config: RunConfig, spec: DatasetSpec, settings: ScanSettings, place: Place) -> Outcome | None:

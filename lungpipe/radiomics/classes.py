@@ -44,7 +44,8 @@ def checked_classes(
     DatasetError
         If one does not, or stands twice, or cannot be computed under the texture settings.
     """
-    known = known_features()
+    classes = tuple(classes)
+    known = known_features() if classes else {}
     checked: dict[str, tuple[str, ...]] = {}
     for name, features in classes:
         if name not in known:
