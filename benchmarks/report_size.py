@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lungpipe.report.contact import Tile, View
+from lungpipe.report.contact import View, draw
+from lungpipe.report.drawing import Tile
 from lungpipe.report.page import Report, report_html
+from lungpipe.report.pictures import FEW, SIDE_OF_FEW_PX, SIDE_PX
 
 LIMIT_MB = 15.0
 SEGMENTERS, RADII_MM, CLASSIFIERS = (
@@ -28,7 +30,7 @@ SEGMENTERS, RADII_MM, CLASSIFIERS = (
 )
 
 
-def make_tile(number: int, rng: np.random.Generator) -> Tile:
+def make_tile(number: int, rng: np.random.Generator, side_px: int) -> Tile:
     """Return three views of a rough ball in lung with noise of 50 HU, which no compression likes."""
     radius_mm, views = 2.5 + 12 * rng.beta(1.2, 5), {}
     half_mm = radius_mm + 14
@@ -37,7 +39,8 @@ def make_tile(number: int, rng: np.random.Generator) -> Tile:
         angle, distance = np.arctan2(y, x), np.hypot(x, y)
         edge_mm = radius_mm * (1 + 0.18 * np.sin(3 * angle + number) + 0.1 * np.sin(7 * angle + 2 * number))
         hu = np.where(distance < edge_mm, 0.0, -840.0) + rng.normal(0, 50, x.shape)
-        views[name] = View(hu, spacing_mm, {"nodule": distance < edge_mm, "8 mm": distance < edge_mm + 8})
+        view = View(hu, spacing_mm, {"nodule": distance < edge_mm, "8 mm": distance < edge_mm + 8})
+        views[name] = draw(view, side_px)
     return Tile(f"N-{number:012d}", views, f"S-{number:012d}")
 
 
@@ -136,7 +139,7 @@ def make_report(n: int) -> Report:
         scores=scores,
         predictions=predictions,
         features=features,
-        tiles=[make_tile(i, rng) for i in range(n)],
+        tiles=[make_tile(i, rng, SIDE_OF_FEW_PX if n <= FEW else SIDE_PX) for i in range(n)],
         radius_mm=8.0,
         lineage={(f"S-{i:012d}", f"N-{i:012d}"): refs for i in range(n)},
         neighbours=identity.assign(ood=1.0, ood_percentile=50.0, neighbours=near),

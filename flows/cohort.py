@@ -153,19 +153,23 @@ def cohort(
                     scored = benchmark(address, design, str(place), refs, external=tuple(o.external for o in outside))
             else:
                 without_benchmark(place)
-        for result in results:
-            account.add(result)
-        account.add(tables)
-        if scored is not None:
-            account.add(scored)
-        entry = run_entry(config, spec, stage_refs(plan, settings), plan)
-        write_record(place, config, plan, settings.names(), results, account, files, **about_outside(outside))
-        made_from = [frames, *tables.refs.values(), *(scored.refs if scored else ())]
-        with account.stage("report", [*tables_of.values()]):
-            page = report(str(place), config.report.beside, config.report.planted_radius_mm, made_from)
-        close(
-            place, entry, results, [*made_from, curation_page, page], whole=scored is None or bool(scored.explanation)
-        )
+            for result in results:
+                account.add(result)
+            account.add(tables)
+            if scored is not None:
+                account.add(scored)
+            entry = run_entry(config, spec, stage_refs(plan, settings), plan)
+            write_record(place, config, plan, settings.names(), results, account, files, **about_outside(outside))
+            made_from = [frames, *tables.refs.values(), *(scored.refs if scored else ())]
+            with account.stage("report", [*tables_of.values()]):
+                page = report(address, str(place), config.report.beside, config.report.planted_radius_mm, made_from)
+            close(
+                place,
+                entry,
+                results,
+                [*made_from, curation_page, page],
+                whole=scored is None or bool(scored.explanation),
+            )
     outcome = outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
     show_results(place, outcome.report, title_of(config))
     return outcome

@@ -83,31 +83,31 @@ def shape_cohort(
                     scored = benchmark(address, whole, str(place), refs, others, tested_on)
             else:
                 without_benchmark(place)
-        for result in results:
-            account.add(result)
-        account.add(tables)
-        if scored is not None:
-            account.add(scored)
-        names = {**outline_names(), "mask_quality": asdict(limits)}
-        about = {"nodules": len(volumes_mm3), "share": SMALL_SHARE, "largest_mm3": subsets}
-        files = {"read": 1, "left_out": 0}
-        write_record(
-            place,
-            config,
-            plan,
-            names,
-            results,
-            account,
-            files,
-            database_path(),
-            subsets=about,
-            **about_outside(outside),
-        )
-        made_from = [*tables.refs.values(), *(scored.refs if scored else ())]
-        with account.stage("report", [*tables_of.values()]):
-            page = report(str(place), config.report.beside, None, made_from)
-        entry = run_entry(config, spec, shape_refs(plan), plan)
-        close(place, entry, results, [*made_from, page], whole=scored is None or bool(scored.explanation))
+            for result in results:
+                account.add(result)
+            account.add(tables)
+            if scored is not None:
+                account.add(scored)
+            names = {**outline_names(), "mask_quality": asdict(limits)}
+            about = {"nodules": len(volumes_mm3), "share": SMALL_SHARE, "largest_mm3": subsets}
+            files = {"read": 1, "left_out": 0}
+            write_record(
+                place,
+                config,
+                plan,
+                names,
+                results,
+                account,
+                files,
+                database_path(),
+                subsets=about,
+                **about_outside(outside),
+            )
+            made_from = [*tables.refs.values(), *(scored.refs if scored else ())]
+            with account.stage("report", [*tables_of.values()]):
+                page = report(address, str(place), config.report.beside, None, made_from)
+            entry = run_entry(config, spec, shape_refs(plan), plan)
+            close(place, entry, results, [*made_from, page], whole=scored is None or bool(scored.explanation))
     outcome = outcome_of(place, len(results), tables.n_exclusions, sum(map(is_reused, results)))
     show_results(place, outcome.report, title_of(config))
     return outcome

@@ -7,6 +7,7 @@ import pytest
 
 from lungpipe import curate as curation
 from lungpipe.curate import curate, curate_folder
+from lungpipe.dicom import pixels
 from lungpipe.dicom.index import one_after_another
 from lungpipe.dicom.memory import remember
 from lungpipe.dicom.pixel_report import PixelReport
@@ -33,7 +34,7 @@ def looks(monkeypatch):
         seen.append(series.patient_id)
         return reports["next"]
 
-    monkeypatch.setattr(curation, "check_pixels", check)
+    monkeypatch.setattr(pixels, "check_pixels", check)
     return seen, reports
 
 

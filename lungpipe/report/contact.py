@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +12,9 @@ from PIL import Image
 from skimage.measure import find_contours
 
 from lungpipe.errors import GeometryError
-from lungpipe.report.html import data_uri
+from lungpipe.report.drawing import UNITS_PER_MM, Drawing
 
 WINDOW_CENTRE_HU, WINDOW_WIDTH_HU = -600.0, 1500.0
-SCALE_BAR_MM = 10.0
-#: On grey-level images the darker colours of the charts vanish: these are the lighter of the same palette.
-OUTLINES = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73")
-#: Units of a drawing a millimetre; its numbers are whole.
-UNITS_PER_MM = 10
 #: How far a drawn outline may be from that of the mask, mm.
 TOLERANCE_MM = 0.15
 #: Of the pictures' compression, 0 to 100: on lung it errs by about 12 HU (root mean square), less than a grey level seen.
@@ -112,24 +106,15 @@ def _simpler(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     return points_mm
 
 
-def view_svg(view: View, said: str, *, most_px: int, name: str = "") -> str:
-    """Draw a slice with its outlines and a bar of 10 mm.
+def draw(view: View, most_px: int) -> Drawing:
+    """Draw a slice with its outlines.
 
     Parameters
     ----------
     view : View
         What is seen.
-    said : str
-        In words.
     most_px : int
         Longest side of the picture.
-    name : str
-        Of the drawing, by which it can be shown again (``<use href="#name">``); none by default.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element, a millimetre as long on both axes. Outlines have the classes ``o0``, ``o1`` ... in the order given.
 
     Raises
     ------
@@ -137,19 +122,11 @@ def view_svg(view: View, said: str, *, most_px: int, name: str = "") -> str:
         If an outline's grid is not its image's, the image is not 2D, or a spacing is not positive.
     """
     _check(view)
-    width, height = view.size
-    lines = [
-        f'<path class="o{i}" d="{path}"/>'
-        for i, mask in enumerate(view.outlines.values())
-        if (path := outline_path(mask, view.spacing_mm))
-    ]
-    bar = f'<path class="bar" d="M{width // 20} {height - height // 16}h{SCALE_BAR_MM * UNITS_PER_MM:g}"/>'
-    picture = data_uri("image/webp", grey_picture(view.hu, most_px))
-    identity = f' id="{name}"' if name else ""
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}"><g{identity}>'
-        f'<image href="{picture}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
-        f"{''.join(reversed(lines))}{bar}</g></svg>"
+    (dy, dx), (rows, columns) = view.spacing_mm, view.hu.shape
+    return Drawing(
+        grey_picture(view.hu, most_px),
+        (round(columns * dx * UNITS_PER_MM), round(rows * dy * UNITS_PER_MM)),
+        {name: outline_path(mask, view.spacing_mm) for name, mask in view.outlines.items()},
     )
 
 
@@ -180,28 +157,3 @@ class View:
     hu: NDArray[np.floating]
     spacing_mm: tuple[float, float]
     outlines: Mapping[str, NDArray[np.bool_]]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in the units of a drawing."""
-        (dy, dx), (rows, columns) = self.spacing_mm, self.hu.shape
-        return round(columns * dx * UNITS_PER_MM), round(rows * dy * UNITS_PER_MM)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tile:
-    """The pictures of one nodule.
-
-    Parameters
-    ----------
-    nodule_id : str
-        Pseudonym.
-    views : mapping of str to View
-        By name: ``"axial"``, which the contact sheet shows, ``"coronal"`` and ``"sagittal"``.
-    series_uid : str
-        Pseudonym; a nodule may be on several series.
-    """
-
-    nodule_id: str
-    views: Mapping[str, View] = field(default_factory=dict)
-    series_uid: str = ""

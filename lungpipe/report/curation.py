@@ -15,12 +15,12 @@ from markupsafe import Markup
 
 from lungpipe.dicom.codes import VERDICTS
 from lungpipe.errors import DatasetError
+from lungpipe.report import MEASURED, SIMULATED
 from lungpipe.report import curation_counts as counts
 from lungpipe.report.curation_figures import histogram
 from lungpipe.report.curation_flow import flow_diagram
 from lungpipe.report.flow_boxes import total
 from lungpipe.report.html import data_uri, environment
-from lungpipe.report.page import MEASURED, SIMULATED
 from lungpipe.report.settings_text import flat
 
 #: Columns of the tables that the page and its downloads may hold; a table's other columns stay out of both.

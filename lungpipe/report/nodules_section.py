@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from lungpipe.report import MOST_NODULES
-from lungpipe.report.contact import OUTLINES, view_svg
+from lungpipe.report.drawing import OUTLINES, drawing_svg
 from lungpipe.report.html import csv_uri
 from lungpipe.report.nodule_cards import LABELS, NO_LABEL, card_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lungpipe.report.contact import Tile
+    from lungpipe.report.drawing import Tile
     from lungpipe.report.nodule_cards import Key
 
 #: Pictures share this; 1,000 nodules need about half of it.
 PICTURE_BYTES = 8_000_000
-#: Longest side of a picture, of few nodules and of more than :data:`FEW`.
-SIDE_PX, SIDE_OF_FEW_PX = 96, 256
-FEW = 200
 VIEWS = ("axial", "coronal", "sagittal")
 
 
@@ -54,12 +51,11 @@ def nodules_section(
         return None
     shown = cards[:MOST_NODULES]
     pictures, spent = {(tile.series_uid, tile.nodule_id): tile for tile in tiles}, 0
-    side_px = SIDE_OF_FEW_PX if len(shown) <= FEW else SIDE_PX
     entries, names = [], {card["key"]: card["name"] for card in shown}
     by_nodule = {card["nodule_id"]: card["name"] for card in reversed(shown)}
     for number, card in enumerate(shown):
         tile = pictures.get(card["key"])
-        views = _views(tile, card["name"], side_px) if tile is not None else {}
+        views = _views(tile, card["name"]) if tile is not None else {}
         size = sum(map(len, views.values()))
         views = views if spent + size <= picture_bytes else {}
         spent += size if views else 0
@@ -96,12 +92,10 @@ def nodules_section(
     }
 
 
-def _views(tile: Tile, name: str, side_px: int) -> dict[str, Markup]:
+def _views(tile: Tile, name: str) -> dict[str, Markup]:
     said = {view: f"{view.capitalize()} slice of nodule {tile.nodule_id}" for view in VIEWS}
     return {
-        view: Markup(
-            view_svg(tile.views[view], said[view], most_px=side_px, name=f"axial-{name}" if view == "axial" else "")
-        )
+        view: Markup(drawing_svg(tile.views[view], said[view], f"axial-{name}" if view == "axial" else ""))
         for view in VIEWS
         if view in tile.views
     }

@@ -10,10 +10,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from lungpipe.errors import DatasetError
-from lungpipe.report import summary
+from lungpipe.report import MEASURED, NONE, SIMULATED, summary
 from lungpipe.report.checklist import checklist_content
 from lungpipe.report.cohort_flow import cohort_diagram, cohort_steps, flow_table
-from lungpipe.report.contact import Tile
+from lungpipe.report.drawing import Tile
 from lungpipe.report.evaluation import evaluation_content
 from lungpipe.report.explanation import explanation_content
 from lungpipe.report.figures import SETS, of_one_set, plain
@@ -25,7 +25,6 @@ from lungpipe.report.page_charts import profile_pictures, radius_pictures, roc_p
 from lungpipe.report.settings_text import flat, toml
 from lungpipe.report.stage_counts import stage_counts
 
-SIMULATED, MEASURED, NONE = "simulated", "measured", "none"
 TOP_SCORES = 20
 
 

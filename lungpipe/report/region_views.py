@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from lungpipe.errors import GeometryError
 from lungpipe.region.lung import patient_turn
-from lungpipe.report.contact import SCALE_BAR_MM, lung_window
+from lungpipe.report.contact import lung_window
+from lungpipe.report.drawing import SCALE_BAR_MM
 from lungpipe.report.style import FAINT, house_style, new_figure, png
 from lungpipe.volume import box_around
 

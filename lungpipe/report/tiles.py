@@ -9,16 +9,14 @@ import numpy as np
 from lungpipe.region.expand import expand
 from lungpipe.region.lung import patient_turn
 from lungpipe.region.specs import ShellSpec
-from lungpipe.report.contact import Tile, View
+from lungpipe.report.contact import View, draw
+from lungpipe.report.drawing import Tile
+from lungpipe.store.place import Place
 from lungpipe.store.volumes import read_mask, read_volume
 from lungpipe.volume import box_around
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pandas as pd
-
-    from lungpipe.store.place import Place
+    from lungpipe.report.pictures import Sitter
     from lungpipe.volume import CTVolume, Mask
 
 #: Shown round the outermost outline, mm.
@@ -27,41 +25,24 @@ MARGIN_MM = 6.0
 VIEWS = ("axial", "coronal", "sagittal")
 
 
-def nodule_tiles(
-    place: Place,
-    nodules: pd.DataFrame,
-    radius_mm: float,
-    most: int = 2000,
-    told: Callable[[], object] = lambda: None,
-) -> list[Tile]:
-    """Axial, coronal and sagittal slices through nodules, outlined with their mask and the region ``radius_mm`` round it.
+def nodule_tile(sitter: Sitter, workspace: str) -> Tile:
+    """Axial, coronal and sagittal slices through a nodule, outlined with its mask and the region round it.
 
     Parameters
     ----------
-    place : Place
-        The workspace.
-    nodules : DataFrame
-        Rows of one segmenter of ``nodules.parquet``; of those with an image each nodule of a series is read once.
-    radius_mm : float
-        Of the outlined surroundings before clipping, mm; 0 for none.
-    most : int
-        Nodules that are read at most, the first ones.
-    told : callable
-        Called after each nodule.
+    sitter : Sitter
+    workspace : str
+        Folder or address.
     """
-    seen = nodules[nodules["volume_id"] != ""].drop_duplicates(["series_uid", "nodule_id"]).head(most)
-    tiles = []
-    for row in seen.to_dict("records"):
-        store = f"volumes/{row['volume_id']}.zarr"
-        mask = read_mask(place, store, f"masks/{row['artefact']}/{row['nodule_id']}")
-        outlines = {"nodule": mask}
-        if radius_mm > 0:
-            outlines[f"{radius_mm:g} mm"] = expand(mask, ShellSpec("grown", radius_mm))
-        box = box_around(mask.frame, *mask.bounds, radius_mm + MARGIN_MM)
-        views = nodule_views(read_volume(place, store, box), mask, outlines)
-        tiles.append(Tile(row["nodule_id"], views, row["series_uid"]))
-        told()
-    return tiles
+    place = Place.at(workspace)
+    store = f"volumes/{sitter.volume_id}.zarr"
+    mask = read_mask(place, store, f"masks/{sitter.artefact}/{sitter.nodule_id}")
+    outlines = {"nodule": mask}
+    if sitter.radius_mm > 0:
+        outlines[f"{sitter.radius_mm:g} mm"] = expand(mask, ShellSpec("grown", sitter.radius_mm))
+    box = box_around(mask.frame, *mask.bounds, sitter.radius_mm + MARGIN_MM)
+    views = nodule_views(read_volume(place, store, box), mask, outlines)
+    return Tile(sitter.nodule_id, {name: draw(view, sitter.side_px) for name, view in views.items()}, sitter.series_uid)
 
 
 def nodule_views(volume: CTVolume, nodule: Mask, outlines: dict[str, Mask]) -> dict[str, View]:

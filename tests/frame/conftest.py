@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from lungpipe.frame import look
 from lungpipe.geometry import Geometry
+from lungpipe.region import lung
 from lungpipe.region.lung import lung_mask
 from lungpipe.volume import CTVolume
 
@@ -82,7 +82,7 @@ def lungs_found_once():
         return found[id(volume)][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(look, "lung_mask", once)
+        patch.setattr(lung, "lung_mask", once)
         yield
 
 

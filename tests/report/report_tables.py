@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 
-from lungpipe.report.contact import Tile, View
+from lungpipe.report.contact import View, draw
+from lungpipe.report.drawing import Tile
 
 SEGMENTERS, CLASSIFIERS = ("otsu", "kmeans", "gmm", "fcm"), ("logistic", "random_forest", "knn")
 RADII_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
@@ -74,7 +75,8 @@ def make_tile(number, size_mm=40.0, spacing_mm=(0.7, 0.7)):
     hu = np.where(nodule, 10.0, -840.0) + rng.normal(0, 60, shape)
     hu[(x - 12) ** 2 + (y + 14) ** 2 < 9] = 40
     outlines = {"nodule": nodule, "8 mm": distance < radius_mm + 8}
-    return Tile(f"n{number:02d}", dict.fromkeys(("axial", "coronal", "sagittal"), View(hu, spacing_mm, outlines)))
+    drawing = draw(View(hu, spacing_mm, outlines), 256)
+    return Tile(f"n{number:02d}", dict.fromkeys(("axial", "coronal", "sagittal"), drawing))
 
 
 def make_series(n=48):

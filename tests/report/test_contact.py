@@ -10,7 +10,8 @@ from PIL import Image
 
 from lungpipe.errors import GeometryError
 from lungpipe.geometry import Geometry
-from lungpipe.report.contact import View, grey_picture, lung_window, outline_path, view_svg
+from lungpipe.report.contact import View, draw, grey_picture, lung_window, outline_path
+from lungpipe.report.drawing import drawing_svg
 from lungpipe.report.tiles import nodule_views
 from lungpipe.volume import CTVolume, Mask
 
@@ -63,7 +64,7 @@ def test_drawing_keeps_millimetres_on_both_axes():
     mask = np.zeros((20, 40), bool)
     mask[5:10, 10:30] = True
     view = View(np.zeros((20, 40)), (2.0, 1.0), {"nodule": mask, "empty": ~mask & mask})
-    root = ET.fromstring(view_svg(view, "Axial <slice>", most_px=96, name="one"))
+    root = ET.fromstring(drawing_svg(draw(view, 96), "Axial <slice>", "one"))
     assert root.get("viewBox") == "0 0 400 400"
     assert root.get("aria-label") == "Axial <slice>"
     (group,) = root
@@ -92,7 +93,7 @@ def test_unusable_views_are_refused():
         (View(flat, (0.0, 1.0), {}), "positive"),
     ):
         with pytest.raises(GeometryError, match=words):
-            view_svg(view, "x", most_px=96)
+            draw(view, 96)
 
 
 @pytest.mark.parametrize("flipped", [False, True])
