@@ -46,6 +46,8 @@ SETTINGS = {
     # core with two workers that do nothing.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
+    # Headers of a thousand slices a series are what a worker is to look at.
+    "distributed.admin.large-graph-warning-threshold": "1GiB",
     "logging.distributed": "critical",
 }
 
