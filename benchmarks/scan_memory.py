@@ -27,8 +27,11 @@ from lungpipe.nodule import Nodule
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.scan import ScanJob, process_scan, settings_from
 from lungpipe.scan.memory import projected_bytes
+from tasks.cluster import SETTINGS
 
 PIXELS, PIXEL_MM, LENGTH_MM = 512, 0.7, 320.0
+#: What a worker is started with.
+OF_A_WORKER = SETTINGS["distributed.nanny.pre-spawn-environ"]
 RADII_MM = (0, 2, 4, 6, 8, 10, 12)
 
 
@@ -128,7 +131,7 @@ def main() -> None:
             for clip in ("lung", "none"):
                 words = [sys.executable, __file__, "--child", str(folder), clip]
                 done = subprocess.run(
-                    words, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+                    words, capture_output=True, text=True, check=False, env={**os.environ, **OF_A_WORKER}
                 )
                 if done.returncode:
                     raise SystemExit(done.stderr)

@@ -26,6 +26,10 @@ _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1"
 )
 
+#: A worker keeps what it freed for the next array, up to these bytes. Dask's own setting gives everything back to the system at
+#: once, and the pages of every array are then made anew: a third of a scan's time (``benchmarks/worker_processes.py``).
+_KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+
 #: Seconds within which a scheduler answers.
 _ANSWER_S = 10
 
@@ -37,7 +41,7 @@ SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     # C code that holds the GIL looks dead to the scheduler; let it work.
     "distributed.scheduler.worker-ttl": "1h",
-    "distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": "65536"},
+    "distributed.nanny.pre-spawn-environ": {**_ONE_THREAD, **_KEEPS_MEMORY},
     # The cluster forgets a worker that is away this long after a death, even one whose nanny is just restarting it.
     "distributed.deploy.lost-worker-timeout": "1000h",
     "distributed.worker.daemon": True,

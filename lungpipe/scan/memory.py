@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lungpipe.geometry import Geometry
 
-#: A worker with everything imported and compiled, and what nodules' crops take.
-BASE_BYTES = 600 * 2**20
+#: A worker with everything imported and compiled, what nodules' crops take, and what it keeps of freed memory.
+BASE_BYTES = 800 * 2**20
 #: Of HU in the store; compressed chest CT takes less (``docs/store.md``).
 STORED_BYTES_A_VOXEL = 1.0
 #: At the peak, for each voxel of the scan; ``benchmarks/scan_memory.py`` measures it.
