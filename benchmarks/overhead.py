@@ -245,7 +245,7 @@ def main() -> None:
             print(f"CPU seconds of the flow process by stage: { {k: round(v, 1) for k, v in found['flow_s'].items()} }")
             after = ", ".join(f"{name} {mib:.0f}" for name, mib in found["mib"].items())
             print(
-                f"flow process {found['flow_mib']:.0f} MiB at its peak (after {after}); at most {AT_MOST["flow_mib"]:.0f}"
+                f"flow process {found['flow_mib']:.0f} MiB at its peak (after {after}); at most {AT_MOST['flow_mib']:.0f}"
             )
             print(f"Prefect's database {found['prefect_mib']:.1f} MiB; at most {AT_MOST['prefect_mib']:g}")
             print(f"workspace {found['workspace_mib']:.0f} MiB in {found['files']} files")

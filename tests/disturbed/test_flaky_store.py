@@ -120,7 +120,7 @@ def test_a_store_that_fails_now_and_then_changes_nothing(recipe, undisturbed, ow
     address, real, seen = flaky_store
     # A scan sends hundreds of requests, and each that is not answered costs twenty seconds.
     cohort(str(recipe), address, ["benchmark.classifiers=['knn']", "run.scan_timeout_s=3600"])
-    print(dict(seen))  # noqa: T201  what a person wants to know of a test that takes so long
+    print(dict(seen))  # noqa: T201  of interest to who waited for it
     assert seen["failed"] > seen["requests"] / 15
     assert seen["silent"] > seen["requests"] / 75
     client = boto3.client("s3", endpoint_url=real)
