@@ -67,10 +67,7 @@ def read_outside(
     """
     if config.evaluated is None or not config.evaluated.external:
         return ()
-    from lungpipe.learn.external import (
-        check_settings,
-        read_external,
-    )  # most recipes name none and need nothing that learns
+    from lungpipe.learn.external import check_settings, read_external
 
     found = []
     for name, workspace in config.evaluated.external.items():
