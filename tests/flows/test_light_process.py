@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-#: Libraries of tens of megabytes each, and what of ours loads them.
+#: Libraries of tens of megabytes each.
 HEAVY = {"SimpleITK", "numba", "highdicom", "radiomics", "pydicom", "sklearn", "matplotlib", "zarr", "torch"}
 RECIPE = """
 [cohort]
@@ -24,7 +24,6 @@ from pathlib import Path
 import flows.cohort
 from flows.config import load_config
 from flows.plan import check_config
-from flows.standing import run_entry
 spec, settings = check_config(load_config(Path(sys.argv[1])))
 settings.names()
 import pickle; pickle.dumps(settings)
