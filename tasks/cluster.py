@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dask
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from lungpipe.errors import DatasetError
@@ -21,6 +22,8 @@ ADDRESS_VARIABLE = "LUNGPIPE_DASK_ADDRESS"
 #: Where the dashboard of local workers listens, with their metrics.
 DASHBOARD_VARIABLE = "LUNGPIPE_DASK_DASHBOARD"
 
+#: A worker's share of the cores, for networks alone: what else it does has one thread.
+THREADS_VARIABLE = "LUNGPIPE_TORCH_THREADS"
 #: Native thread pools of a worker: the parallelism is over scans.
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1"
@@ -58,7 +61,11 @@ SETTINGS = {
 
 @contextmanager
 def dask_cluster(
-    address: str | None, workers: int, memory_per_worker: str, named: NamedCluster | None = None
+    address: str | None,
+    workers: int,
+    memory_per_worker: str,
+    named: NamedCluster | None = None,
+    preload: tuple[str, ...] = (),
 ) -> Iterator[str]:
     """Give the address of a scheduler, and take the cluster down again if it was started here.
 
@@ -72,6 +79,8 @@ def dask_cluster(
         Limit of each, as Dask writes it (``"4GiB"``).
     named : NamedCluster, optional
         Class of a cluster to start where there is no address.
+    preload : tuple of str
+        Modules that local workers set themselves up by.
 
     Raises
     ------
@@ -95,12 +104,16 @@ def dask_cluster(
             with named_cluster(named, workers, memory_per_worker, SETTINGS) as started:
                 yield started
             return
-        with LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=memory_per_worker,
-            dashboard_address=os.environ.get(DASHBOARD_VARIABLE) or "127.0.0.1:0",
-            silence_logs=50,
-        ) as cluster:
+        with (
+            dask.config.set({"distributed.worker.preload": [*preload]}),
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=memory_per_worker,
+                dashboard_address=os.environ.get(DASHBOARD_VARIABLE) or "127.0.0.1:0",
+                silence_logs=50,
+                env={THREADS_VARIABLE: str(max(1, CPU_COUNT // workers))},
+            ) as cluster,
+        ):
             yield cluster.scheduler_address
