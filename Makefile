@@ -3,8 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-workspace
-# Two processes, a file of tests in one of them: most tests wait for servers and workers to start.
-SHARED := -n 2 --dist loadfile
+# Three processes on two cores, a file of tests in one of them: most tests wait for servers and workers to start.
+SHARED := -n 3 --dist loadfile
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.
 DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
 

@@ -192,7 +192,7 @@ def test_mutated_files_end_with_a_verdict(pairs, tmp_path, mutants):
     assert ends["quarantine"] > mutants // 20
 
 
-@settings(max_examples=100, deadline=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(draw=st.randoms(use_true_random=False), rounds=st.integers(1, 4))
 def test_no_mutant_header_raises(pairs, tmp_path, draw, rounds):
     """Reading a header that was changed in up to four ways gives a row, never an error."""

@@ -24,7 +24,7 @@ def itk(values, frame, lattice):
     return found[tuple(slice(a, b) for a, b in zip(lattice.start, lattice.stop, strict=True))]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(3, 45)] * 3),
     spacing=st.tuples(*[st.sampled_from([0.6, 0.703125, 1.0, 1.25, 2.5, 5.0])] * 3),

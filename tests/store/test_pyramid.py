@@ -33,7 +33,7 @@ def test_thick_slices_wait_for_the_pixels():
     assert factors == [(1, 1, 1), (1, 2, 2), (1, 4, 4), (2, 8, 8)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.tuples(*[st.integers(1, 150)] * 3).filter(lambda shape: np.prod(shape) < 200_000),
     st.tuples(*[st.floats(0.3, 6)] * 3),
