@@ -31,8 +31,13 @@ def worker(
 ) -> None:
     """Start Dask workers of one thread for a scheduler elsewhere; further options are those of `dask worker`.
 
+    Networks with device = "cuda" run on workers that say they have a GPU: --resources "GPU=1".
+
     Example: lungpipe worker tcp://10.0.0.1:8786 --workers 8 --memory-per-worker 6GiB
     """
+    from tasks.cluster import THREADS_VARIABLE, threads_each
+
+    os.environ.setdefault(THREADS_VARIABLE, threads_each(workers))
     given = ["--nthreads", "1", "--nworkers", str(workers), "--memory-limit", memory_per_worker]
     _become("dask_worker", [address, *given, *context.args])
 

@@ -59,6 +59,11 @@ SETTINGS = {
 }
 
 
+def threads_each(workers: int) -> str:
+    """Threads that each of some workers of this machine has for networks."""
+    return str(max(1, CPU_COUNT // workers))
+
+
 @contextmanager
 def dask_cluster(
     address: str | None,
@@ -113,7 +118,8 @@ def dask_cluster(
                 memory_limit=memory_per_worker,
                 dashboard_address=os.environ.get(DASHBOARD_VARIABLE) or "127.0.0.1:0",
                 silence_logs=50,
-                env={THREADS_VARIABLE: str(max(1, CPU_COUNT // workers))},
+                env={THREADS_VARIABLE: threads_each(workers)},
+                resources={"GPU": 1},  # this machine's, if it has one, is shared by its workers
             ) as cluster,
         ):
             yield cluster.scheduler_address

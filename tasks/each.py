@@ -53,6 +53,7 @@ def each(
     *args: Any,
     timeout_s: float | None = None,
     needs_bytes: Sequence[int] | None = None,
+    resource: str = "",
 ) -> Iterator[tuple[int, Any | Failure]]:
     """Yield ``(position, function(item, *args))`` as items finish, in any order.
 
@@ -75,6 +76,9 @@ def each(
     needs_bytes : sequence of int, optional
         Memory that each item needs. It goes to a worker that has it, unless all such are gone; where none
         has, it fails without being tried.
+    resource : str
+        What a worker must have, one at a time, such as ``"GPU"``; its own ``--resources`` say so. Where workers are there and
+        none has it, every item fails without being tried.
 
     Raises
     ------
@@ -85,7 +89,8 @@ def each(
     while left:
         try:
             with _connected(address) as client:
-                for position, outcome in _while_connected(client, function, items, left, args, timeout_s, needs_bytes):
+                given = (timeout_s, needs_bytes, resource)
+                for position, outcome in _while_connected(client, function, items, left, args, *given):
                     left.discard(position)
                     yield position, outcome
         except (FuturesCancelledError, CommClosedError):  # the scheduler went away, and with it all that it knew of
@@ -125,12 +130,17 @@ def _while_connected(
     args: tuple[Any, ...],
     timeout_s: float | None,
     needs_bytes: Sequence[int] | None,
+    resource: str,
 ) -> Iterator[tuple[int, Any | Failure]]:
     # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
     packed = dumps((function, args))
     room = _room(client) if needs_bytes is not None else {}
     groups: dict[tuple[str, ...], list[int]] = {}
+    lacking = _lacking(client, resource) if resource else None
     for i in sorted(wanted):
+        if lacking is not None:
+            yield i, lacking
+            continue
         able = _able(room, needs_bytes[i]) if needs_bytes is not None else ()
         if isinstance(able, Failure):
             yield i, able
@@ -149,6 +159,7 @@ def _while_connected(
             workers=list(able) or None,
             # A worker that died comes back under another address: what waits for the old one must not wait for ever.
             allow_other_workers=bool(able),
+            resources={resource: 1} if resource else None,
         )
         futures |= zip(some, positions, strict=True)
     for future in futures:
@@ -219,6 +230,18 @@ def _room(client: Client) -> dict[str, float]:
     """Bytes that each worker may take before Dask stops it, by address."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     return {address: _MOST_OF_A_WORKER * (worker["memory_limit"] or math.inf) for address, worker in workers.items()}
+
+
+def _lacking(client: Client, resource: str) -> Failure | None:
+    """Why nothing can be done, if workers are there and none has the resource."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if not workers or any(worker["resources"].get(resource, 0) >= 1 for worker in workers):
+        return None
+    return Failure(
+        f"no_{resource.lower()}",
+        f"it needs a worker with a {resource}, and none of {len(workers)} has one; start one on such a machine with "
+        f'--resources "{resource}=1", or set device = "cpu"',
+    )
 
 
 def _able(room: dict[str, float], n_bytes: int) -> tuple[str, ...] | Failure:

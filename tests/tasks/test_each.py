@@ -166,6 +166,20 @@ def test_items_go_where_there_is_memory_for_them():
     assert found[7] in {"small", "large"}
 
 
+def test_what_needs_a_gpu_goes_where_one_is():
+    """Items that need a resource are done by workers that have it; where none has, each fails and says so."""
+    bare = {"cls": Worker, "options": {"nthreads": 1}}
+    able = {"cls": Worker, "options": {"nthreads": 1, "resources": {"GPU": 1}}}
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": "127.0.0.1:0"}}
+    with SpecCluster({"bare": bare, "able": able}, scheduler, silence_logs=50) as cluster:
+        assert set(dict(each(cluster.scheduler_address, place_of, [1] * 6, resource="GPU")).values()) == {"able"}
+        assert set(dict(each(cluster.scheduler_address, place_of, [1] * 12)).values()) <= {"able", "bare"}
+    with SpecCluster({"bare": bare}, scheduler, silence_logs=50) as cluster:
+        found = dict(each(cluster.scheduler_address, place_of, [1, 2], resource="GPU"))
+    assert [found[i].code for i in range(2)] == ["no_gpu"] * 2
+    assert '--resources "GPU=1"' in found[0].message
+
+
 def test_items_do_not_wait_for_a_worker_that_is_gone():
     """After the only worker with the memory is gone, what was meant for it is done all the same."""
     small, large = ({"cls": Worker, "options": {"memory_limit": n, "nthreads": 1}} for n in ("1GiB", "4GiB"))
