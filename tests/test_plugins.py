@@ -12,11 +12,12 @@ from lungpipe.nodule import Nodule
 from lungpipe.segment import Segmenter
 from lungpipe.volume import CTVolume, Mask
 
-#: What needs a program or file of the user's to be made; tests/segment/test_outside*.py are theirs.
+#: What needs weights, a program or a file of the user's to be made; tests/segment/test_network.py and test_outside*.py are theirs.
+TRAINED = {"unet", "unetpp", "r2unet", "mpunet", "unet25d", "prob_unet"}
 OUTSIDE = {"command", "container", "totalsegmentator", "nnunet", "monai-bundle", "torchscript", "onnx"}
 #: What takes an annotation's own mask; tests/segment/test_annotated.py are theirs.
 DRAWN = {"annotated", "rater-1", "rater-2", "rater-3", "rater-4"}
-CLASSICAL = [name for name in plugins.installed("segmenters") if name not in DRAWN | OUTSIDE]
+CLASSICAL = [name for name in plugins.installed("segmenters") if name not in DRAWN | OUTSIDE | TRAINED]
 
 FAKE = '''
 from dataclasses import dataclass

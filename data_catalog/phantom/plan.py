@@ -149,7 +149,7 @@ def plan_patients(pairs: Sequence[tuple[Candidate, Candidate]], patients: int, s
             nodules.append(tuple(chosen))
     nodules = nodules[:patients]
     return [
-        _scanned(number, seed, nodules[index])
+        scanned(number, seed, nodules[index])
         for number, index in enumerate(rng.permutation(patients).tolist(), start=1)
     ]
 
@@ -171,7 +171,7 @@ def _planned(pair: tuple[Candidate, Candidate], side: int) -> PlannedNodule:
     return PlannedNodule(pair[side], texture, calcification)
 
 
-def _scanned(number: int, seed: int, nodules: tuple[PlannedNodule, ...]) -> PlannedPatient:
+def scanned(number: int, seed: int, nodules: tuple[PlannedNodule, ...]) -> PlannedPatient:
     """Draw a patient's scan."""
     rng = np.random.default_rng([seed, number, PLAN_STREAM])
     pixel_mm = float(rng.choice(PIXEL_MM[2:] if len(nodules) > 1 else PIXEL_MM))

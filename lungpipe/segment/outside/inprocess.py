@@ -207,7 +207,7 @@ class TorchScript(NetworkSegmenter):
 
     def load(self, path: str, sha256: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """The network as a function of arrays."""
-        return _torchscript(path, sha256, self.device)
+        return torchscript_network(path, sha256, self.device)
 
 
 class Onnx(NetworkSegmenter):
@@ -222,11 +222,12 @@ class Onnx(NetworkSegmenter):
 
     def load(self, path: str, sha256: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """The network as a function of arrays."""
-        return _onnx(path, sha256, self.device)
+        return onnx_network(path, sha256, self.device)
 
 
 @cache
-def _torchscript(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def torchscript_network(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """A network that ``torch.jit.save`` wrote as a function of arrays; see :meth:`NetworkSegmenter.load`."""
     torch = _module("torch", "deep")
     try:
         with warnings.catch_warnings():  # PyTorch calls TorchScript deprecated; those who have such files know
@@ -246,7 +247,8 @@ def _torchscript(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.f
 
 
 @cache
-def _onnx(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def onnx_network(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """A network in ONNX as a function of arrays; see :meth:`NetworkSegmenter.load`."""
     runtime = _module("onnxruntime", "onnx")
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device, device)
     if provider not in runtime.get_available_providers():

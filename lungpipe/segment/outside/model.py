@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
+from lungpipe import plugin_parameters
 from lungpipe.errors import DatasetError, PluginError, SegmentationError
 from lungpipe.segment.outside.identity import weights_digest
 from lungpipe.segment.outside.labels import LabelMap, nodule_of, read_labels, write_scan
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from lungpipe.nodule import Nodule
     from lungpipe.volume import CTVolume, Mask
 
-#: Marks a field that belongs to a machine and not to what is computed: it is left out of records.
-HERE_ONLY: Mapping[str, Any] = {"recorded": False}
+#: See :data:`lungpipe.plugin_parameters.HERE_ONLY`.
+HERE_ONLY = plugin_parameters.HERE_ONLY
 
 #: What models made of the volumes that are still there, or why they failed: the last volume of each worker.
 _MADE: WeakKeyDictionary[CTVolume, dict[OutsideModel, LabelMap | SegmentationError]] = WeakKeyDictionary()
