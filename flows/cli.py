@@ -24,6 +24,7 @@ from flows.dictionary_command import dictionary
 from flows.export_commands import export_crate, export_croissant, export_prov, query
 from flows.extract_command import extract
 from flows.frame_command import check_frame
+from flows.ladder_command import corruption_ladder
 from flows.lineage_commands import gc, impact, trace, verify, withdraw
 from flows.lung_command import lung
 from flows.mask_commands import evaluate_masks
@@ -36,6 +37,9 @@ from flows.stability_command import stability
 from flows.status_command import status
 from flows.store_commands import export_nifti, export_ome
 from flows.surroundings_command import stats_surroundings
+from flows.synthesis_commands import inpaint_lesion, insert_lesion
+from flows.train_command import train_segmenter
+from flows.vae_command import train_vae
 from flows.watch_command import watch
 from lungpipe.errors import CaseError, DatasetError, GeometryError, LungpipeError, PluginError
 from lungpipe.watching.logs import json_log, say
@@ -165,7 +169,7 @@ def _prefect_environment() -> None:
 
 for _command in (
     datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, watch, export_dicom,
-    export_masks, export_ome, export_nifti, picture, plan, status, trace, compare, impact, withdraw, verify, gc, query,
+    train_segmenter, train_vae, insert_lesion, inpaint_lesion, corruption_ladder, export_masks, export_ome, export_nifti, picture, plan, status, trace, compare, impact, withdraw, verify, gc, query,
     dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)

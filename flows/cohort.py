@@ -18,6 +18,7 @@ from flows.plan import check_config, evaluation, plan_run, recipe_of, title_of
 from flows.standing import Outcome, outcome_of, run_entry, stage_refs
 from lungpipe import plugins
 from lungpipe.assemble import TABLES, Assembled, assemble
+from lungpipe.deep.vae.header import weights_of
 from lungpipe.dicom.pseudonymise import load_pseudonymiser
 from lungpipe.lineage.openlineage import Data, Events, open_lineage, table_data
 from lungpipe.lineage.tombstones import withdrawn
@@ -162,7 +163,9 @@ def cohort(
             write_record(place, config, plan, settings.names(), results, account, files, **about_outside(outside))
             made_from = [frames, *tables.refs.values(), *(scored.refs if scored else ())]
             with account.stage("report", [*tables_of.values()]):
-                page = report(address, str(place), config.report.beside, config.report.planted_radius_mm, made_from)
+                autoencoders = tuple(weights_of(settings.embedders).items())
+                asked = config.report.beside, config.report.planted_radius_mm, made_from, autoencoders
+                page = report(address, str(place), *asked)
             close(
                 place,
                 entry,

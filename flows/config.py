@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data_catalog import load_dataset
 from lungpipe.dicom.quality import QualitySettings
+from lungpipe.embedding import RANDOM
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.filter_parameters import parameters_from
 from lungpipe.radiomics.settings import Interpolation, RadiomicsSettings
@@ -120,6 +121,8 @@ class FeaturesSection(_Section):
     filters: tuple[str, ...] = ("original",)
     filter_parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
     parameter_file: str | None = None
+    embedders: tuple[str, ...] = ()
+    embedder_parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def settings(self) -> RadiomicsSettings:
         """The section as the domain knows it.
@@ -130,7 +133,9 @@ class FeaturesSection(_Section):
             If a name is unknown or a value makes no sense, or a parameter file is not alone in what it says.
         """
         if self.parameter_file is not None:
-            if beside := sorted(self.model_fields_set - {"extractor", "parameter_file"}):
+            if beside := sorted(
+                self.model_fields_set - {"extractor", "parameter_file", "embedders", "embedder_parameters"}
+            ):
                 raise DatasetError(
                     f"features.{beside[0]} and features.parameter_file: the file says all of it; leave one of them out"
                 )
@@ -267,7 +272,7 @@ def load_config(recipe: Path, overrides: list[str] | None = None) -> RunConfig:
     _resolve_paths(values, recipe.resolve().parent)
     given: dict[str, Any] = {}
     for text in overrides or []:
-        _override(given, text)
+        override(given, text)
     _resolve_paths(given, Path.cwd())
     for section, keys in given.items():
         values.setdefault(section, {}).update(keys)
@@ -291,7 +296,7 @@ def load_quality(recipe: Path | None, overrides: list[str] | None = None) -> Qua
             raise DatasetError(
                 f"--set {text!r}: only keys of the quality section count here, as in quality.min_slices=10"
             )
-        _override(values, text)
+        override(values, text)
     return _validate(values, str(recipe or "--set")).quality.settings()
 
 
@@ -305,7 +310,7 @@ def parsed_steps(changes: list[str]) -> Steps:
     """
     steps: dict[str, Any] = {}
     for text in changes:
-        _override(steps, f"steps.{text}")
+        override(steps, f"steps.{text}")
     values = {"cohort": {"dicom": "."}, "segment": steps}
     return Steps(**_validate(values, "--set").segment.steps.model_dump())
 
@@ -335,6 +340,7 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
     features = values.get("features")
     if isinstance(features, dict) and isinstance(features.get("parameter_file"), str):
         features["parameter_file"] = str(base / features["parameter_file"])
+    _resolve_weights(features, base)
     report = values.get("report")
     if isinstance(report, dict) and isinstance(report.get("beside"), list):
         report["beside"] = [str(base / str(path)) for path in report["beside"]]
@@ -344,6 +350,15 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
         benchmark["external"] = {name: _place(base, path) for name, path in benchmark["external"].items()}
     if isinstance(benchmark, dict) and isinstance(benchmark.get("stability"), str):
         benchmark["stability"] = str(base / benchmark["stability"])
+
+
+def _resolve_weights(features: Any, base: Path) -> None:
+    """Paths of the weights of embedders."""
+    given = features.get("embedder_parameters") if isinstance(features, dict) else None
+    for parameters in given.values() if isinstance(given, dict) else ():
+        weights = parameters.get("weights") if isinstance(parameters, dict) else None
+        if isinstance(weights, str) and weights and weights != RANDOM:
+            parameters["weights"] = str(base / Path(weights).expanduser())
 
 
 def _resolve_manifest(run: Any, base: Path) -> None:
@@ -359,7 +374,14 @@ def _place(base: Path, path: Any) -> Any:
     return path if not isinstance(path, str) or "://" in path else str(base / path)
 
 
-def _override(values: dict[str, Any], text: str) -> None:
+def override(values: dict[str, Any], text: str) -> None:
+    """Put ``section.key=value`` into a recipe's values.
+
+    Raises
+    ------
+    DatasetError
+        If the text has another form.
+    """
     key, equals, value = text.partition("=")
     section, dot, name = key.strip().partition(".")
     if not (equals and dot and name):

@@ -14,7 +14,9 @@ from flows.standing import WorkNeededError, nothing_new, run_entry
 from lungpipe.curate import curate
 from lungpipe.dicom.index import one_after_another
 from lungpipe.dicom.memory import memory_path, remember
+from lungpipe.embedding import PREFIX
 from lungpipe.learn.baselines import baseline_keys
+from lungpipe.learn.feature_sets import members
 from lungpipe.lineage.tombstones import withdrawn
 from lungpipe.scan import stages_by
 from lungpipe.scan.controls import BOX, SHUFFLED
@@ -158,7 +160,8 @@ def forecast(config: RunConfig, place: Place) -> Forecast:
     if configurations:
         (standing if finished else to_make)["configuration"] = configurations
     history = typical(place)
-    needs = [projected_bytes(job.geometry, needs_lungs=settings.needs_lungs) for job in plan.jobs]
+    of_settings = {"needs_lungs": settings.needs_lungs, "learned": settings.learned}
+    needs = [projected_bytes(job.geometry, **of_settings) for job in plan.jobs]
     worker_bytes = int(parse_bytes(config.run.memory_per_worker))
     controls = len((BOX, SHUFFLED)) if settings.controls else 0
     return Forecast(
@@ -172,7 +175,9 @@ def forecast(config: RunConfig, place: Place) -> Forecast:
         done=done,
         begun=begun,
         fresh=len(plan.jobs) - done - begun,
-        rows=len(plan.nodules) * len(_segmenters(settings)) * (len(settings.specs) + controls),
+        rows=len(plan.nodules)
+        * len(_segmenters(settings))
+        * (len(settings.specs) + controls + len(settings.embedders)),
         configurations=configurations,
         work=tuple(
             Work(
@@ -238,4 +243,8 @@ def _configurations(config: RunConfig, spec: DatasetSpec, plan: Plan, regions: S
     rated = any(nodule.ratings for nodule in plan.nodules)
     baselines = baseline_keys(regions, design.classifiers, clinical=bool(design.clinical), ratings=rated)
     both = [(name, kind, 0.0) for name, *_ in regions for kind in (BOX, SHUFFLED)]
-    return len({*regions, *both}) * len(design.classifiers) * len(design.feature_sets) + len(baselines)
+    embedded = {(name, embedder) for name, *_ in regions for embedder in config.features.embedders}
+    patterns = [own for _, own in design.feature_sets]
+    found = len({*regions, *both}) * sum(not all(one.startswith(PREFIX) for one in own) for own in patterns)
+    found += len(embedded) * sum(bool(members(own, [f"{PREFIX}0001"])) for own in patterns)
+    return found * len(design.classifiers) + len(baselines)

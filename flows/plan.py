@@ -14,9 +14,10 @@ from lungpipe import plugins
 from lungpipe.clinical import clinical_columns, column_name
 from lungpipe.cohort import Plan, plan_cohort
 from lungpipe.dicom.pseudonymise import key_path, load_pseudonymiser, table_path
+from lungpipe.embedding import PLUGIN, RANDOM
 from lungpipe.errors import DatasetError
+from lungpipe.plugin_parameters import here_only
 from lungpipe.scan import ScanSettings, settings_from
-from lungpipe.scan.settings import here_only
 from lungpipe.store.ledger import digest_files
 from tasks.progress import say
 
@@ -45,6 +46,9 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
         extractor=config.features.extractor,
         radiomics=config.features.settings(),
         with_controls=config.benchmark is not None,
+        embedders=config.features.embedders,
+        embedder_parameters=config.features.embedder_parameters,
+        datasets=(spec.name, *spec.same_patients),
     )
     outside: dict[str, Any] = {"regions.lung": settings.outside_lungs.model} if settings.outside_lungs else {}
     outside |= {f"segment.parameters.{name}": segmenter for name, segmenter in settings.segmenters.items()}
@@ -179,6 +183,10 @@ def recipe_of(config: RunConfig) -> dict[str, Any]:
         here_only(plugins.find("segmenters", lung["method"])) & lung["parameters"].keys() if lung["parameters"] else ()
     ):
         lung["parameters"][key] = "(path not recorded; see the version and weights of the model)"
+    for name, given in recipe["features"]["embedder_parameters"].items():
+        for key in here_only(plugins.find("embedders", given.get(PLUGIN, name))) & given.keys():
+            if given[key] != RANDOM:
+                given[key] = "(path not recorded; see the hash of the weights of the embedder)"
     if recipe["features"]["parameter_file"]:
         recipe["features"]["parameter_file"] = "(path not recorded; what the file says is under radiomics)"
     if recipe["run"]["cluster"]:

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from lungpipe.errors import LungpipeError
+from lungpipe.learn.asked import sets_of_regions
 from lungpipe.learn.baselines import baseline_keys, is_baseline
 from lungpipe.learn.clinical import rating_columns
 from lungpipe.learn.cohort import ConfigurationKey
@@ -120,20 +121,16 @@ def _evaluated(
     address: str, place: Place, function: Callable[..., Configuration], evaluation: Evaluation, *more: Any
 ) -> dict[ConfigurationKey, Configuration]:
     """Every configuration of one data set, in the order of the tables."""
-    found = read_table(place, "tables/features.parquet")[["segmenter", "region", "radius_mm"]].drop_duplicates()
-    regions = [
-        (str(segmenter), str(region), float(radius_mm))
-        for segmenter, region, radius_mm in found.sort_values([*found.columns]).itertuples(index=False, name=None)
-    ]
+    regions = sets_of_regions(read_table(place, "tables/features.parquet"), evaluation)
     keys = [
         ConfigurationKey(*region, classifier, name)
-        for region in regions
+        for region, sets in regions.items()
         for classifier in evaluation.classifiers
-        for name, _ in evaluation.feature_sets
+        for name in sets
     ]
     nodules = read_table(place, "tables/nodules.parquet")
     rated = bool(rating_columns(nodules[nodules["dataset"] == evaluation.dataset]))
-    keys += baseline_keys(regions, evaluation.classifiers, clinical=bool(evaluation.clinical), ratings=rated)
+    keys += baseline_keys([*regions], evaluation.classifiers, clinical=bool(evaluation.clinical), ratings=rated)
     results: dict[ConfigurationKey, Configuration] = {}
     with progress("configurations", len(keys)) as advance:
         for position, outcome in each(address, function, keys, evaluation, *more):

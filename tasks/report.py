@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(
-    address: str, workspace: str, beside: tuple[str, ...], planted_radius_mm: float | None, made_from: list[str]
+    address: str,
+    workspace: str,
+    beside: tuple[str, ...],
+    planted_radius_mm: float | None,
+    made_from: list[str],
+    autoencoders: tuple[tuple[str, str], ...] = (),
 ) -> str:
     """Write ``report/index.html`` from what the workspace holds, and return the reference of its record.
 
@@ -44,7 +49,7 @@ def report(
     others = tuple(_beside(Place.at(path)) for path in beside)
     scores = read_table(place, "tables/scores.parquet") if place.exists("tables/scores.parquet") else None
     pictures = _pictures(address, place, sitters_of(read_table(place, "tables/nodules.parquet"), scores, MOST_NODULES))
-    asked = Asked(others, planted_radius_mm, (*made_from, pictures))
+    asked = Asked(others, planted_radius_mm, (*made_from, pictures), autoencoders)
     ((_, ref),) = each(address, write_report, [asked], workspace)
     if isinstance(ref, Failure):
         raise LungpipeError(f"report: {ref.message}")

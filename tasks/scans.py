@@ -55,7 +55,14 @@ def _outcomes(
         failed = []
         needs = _needs_bytes(left, settings, place)
         for position, outcome in each(
-            address, process_scan, left, settings, workspace, timeout_s=timeout_s, needs_bytes=needs
+            address,
+            process_scan,
+            left,
+            settings,
+            workspace,
+            timeout_s=timeout_s,
+            needs_bytes=needs,
+            resource=settings.resource,
         ):
             if isinstance(outcome, Failure) and outcome.code == NO_ROOM:
                 raise LungpipeError(f"{outcome.message}; free some")
@@ -74,7 +81,9 @@ def _needs_bytes(jobs: list[ScanJob], settings: ScanSettings, place: Place) -> l
     for job, stages in zip(jobs, map(stages_by(settings), jobs), strict=True):
         known = set(ledger.refs(place, job.patient_id))
         standing = all(entry.ref in known for entry in stages)
-        needs.append(0 if standing else projected_bytes(job.geometry, needs_lungs=settings.needs_lungs))
+        needs.append(
+            0 if standing else projected_bytes(job.geometry, needs_lungs=settings.needs_lungs, learned=settings.learned)
+        )
     return needs
 
 

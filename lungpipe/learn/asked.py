@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,13 @@ from lungpipe import plugins
 from lungpipe.errors import DatasetError
 from lungpipe.learn.baselines import CLINICAL, PLAIN, RATINGS, SIZES, shuffled_labels, size_matrix
 from lungpipe.learn.clinical import STRENGTHS, ClinicalLogistic, clinical_rows, encoded, rating_columns, rating_rows
-from lungpipe.learn.cohort import Cohort, ConfigurationKey, RegionKey, feature_columns, feature_matrices
+from lungpipe.learn.cohort import Cohort, ConfigurationKey, RegionKey, feature_matrices, known_columns
 from lungpipe.learn.feature_sets import BUILT_IN, members
 from lungpipe.learn.models import Logistic
 from lungpipe.learn.preparation import AS_IS
 from lungpipe.learn.stable_step import copies_of, read_copies
 from lungpipe.learn.table_cache import features_of, nodules_of
-from lungpipe.store.schemas import BASELINE, CONTROLS
+from lungpipe.store.schemas import BASELINE, REGIONS
 from lungpipe.store.tables import read_table
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def asked(sides: Sequence[tuple[Place, Cohort]], key: ConfigurationKey, evaluati
             & (features["region"] == region.region)
             & (features["radius_mm"] == region.radius_mm)
         ]
-        names = names or _names(feature_columns(features), key.feature_set, evaluation)
+        names = names or _names(known_columns(features), key.feature_set, evaluation)
         if missing := [name for name in names if name not in features]:
             raise DatasetError(
                 f"{place}: tables/features.parquet lacks {len(missing)} columns that the benchmark learns from: "
@@ -148,6 +148,28 @@ def _names(columns: list[str], feature_set: str, evaluation: Evaluation) -> list
     return found
 
 
+def sets_of_regions(features: pd.DataFrame, evaluation: Evaluation) -> dict[RegionKey, list[str]]:
+    """Names of the sets of features that each region has a feature of; embeddings and radiomics share none but ``all``.
+
+    A set that no region has is each region's, so that evaluating it says what is wrong with it.
+
+    Parameters
+    ----------
+    features : DataFrame
+        Table of features.
+    evaluation : Evaluation
+    """
+    columns = {}
+    for found, rows in features.groupby([*RegionKey._fields], sort=True):
+        segmenter, region, radius_mm = cast("tuple[str, str, float]", found)
+        columns[RegionKey(str(segmenter), str(region), float(radius_mm))] = known_columns(rows)
+    held = {
+        name: {key for key, own in columns.items() if members(patterns, own)}
+        for name, patterns in evaluation.feature_sets
+    }
+    return {key: [name for name, regions in held.items() if key in regions or not regions] for key in columns}
+
+
 def _of(table: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
     return table[table["dataset"] == cohort.dataset] if "dataset" in table else table
 
@@ -155,7 +177,7 @@ def _of(table: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
 def _first_region(features: pd.DataFrame) -> RegionKey:
     """The region that labels dealt anew are learned from: the smallest radius of the first segmenter."""
     rows = features[["segmenter", "region", "radius_mm"]].drop_duplicates()
-    rows = rows[~rows["region"].isin(CONTROLS)].sort_values(["radius_mm", "segmenter", "region"])
+    rows = rows[rows["region"].isin(REGIONS)].sort_values(["radius_mm", "segmenter", "region"])
     return RegionKey(str(rows["segmenter"].iloc[0]), str(rows["region"].iloc[0]), float(rows["radius_mm"].iloc[0]))
 
 

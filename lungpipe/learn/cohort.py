@@ -199,6 +199,17 @@ def feature_columns(features: pd.DataFrame) -> list[str]:
     return [str(name) for name in features.select_dtypes("number").columns if name not in {*KEYS, *MEASURES}]
 
 
+def known_columns(features: pd.DataFrame) -> list[str]:
+    """Feature columns that have a value in some row: what an embedder's rows lack is no feature of theirs, nor theirs of others.
+
+    Parameters
+    ----------
+    features : DataFrame
+        Rows of one region.
+    """
+    return [name for name in feature_columns(features) if features[name].notna().any()]
+
+
 class RegionKey(NamedTuple):
     """A segmenter and a region round its nodules."""
 

@@ -113,6 +113,8 @@ def check_settings(name: str, own: Mapping[str, Any], other: Mapping[str, Any]) 
         found += _differences("segmenters", sorted(mine["segmenters"]), sorted(its.get("segmenters", {})))
     for consensus, plugin in mine.get("consensus", {}).items():
         found += _differences(f"consensus.{consensus}", plugin, its.get("consensus", {}).get(consensus))
+    for embedder, plugin in mine.get("embedders", {}).items():
+        found += _differences(f"embedders.{embedder}", plugin, its.get("embedders", {}).get(embedder))
     lacking = [spec for spec in mine.get("regions", []) if spec not in its.get("regions", [])]
     found += [f"region {spec.get('kind')} {spec.get('radius_mm'):g} mm is not there" for spec in lacking]
     for stage, version in mine.get("versions", {}).items():

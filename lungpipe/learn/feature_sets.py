@@ -19,6 +19,7 @@ BUILT_IN = {
     "first_order": ("original_firstorder_*",),
     "texture": tuple(f"original_{kind}_*" for kind in ("glcm", "glrlm", "glszm", "gldm", "ngtdm")),
     "filtered": ("*_*_*", "!original_*", "!surroundings_*"),
+    "embedding": ("emb_*",),
 }
 #: Name and patterns of a set.
 FeatureSet = tuple[str, tuple[str, ...]]

@@ -22,6 +22,8 @@ NAMES = {
     "logistic": "logistic regression",
     "random_forest": "random forest",
     "knn": "k nearest neighbours",
+    "mlp": "multilayer perceptron",
+    "vae": "autoencoder latents",
     "grown": "grown region",
     "shell": "shell",
     "nodule": "nodule",
@@ -204,7 +206,8 @@ def configuration_name(row: Mapping[str, Any]) -> str:
         "Otsu, shell 8 mm, random forest"
     """
     region = str(row["region"])
-    where = "nodule alone" if region == "nodule" else f"{NAMES.get(region, region)} {float(row['radius_mm']):g} mm"
+    where = "nodule alone" if region == "nodule" else NAMES.get(region, region)
+    where += f" {float(row['radius_mm']):g} mm" if float(row["radius_mm"]) else ""
     chosen = str(row.get("feature_set", "all"))
     features = "" if chosen == "all" else f", {SETS.get(chosen, chosen)}"
     return f"{plain(row['segmenter'])}, {where}, {plain(row['classifier'])}{features}"

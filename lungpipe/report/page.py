@@ -18,6 +18,7 @@ from lungpipe.report.evaluation import evaluation_content
 from lungpipe.report.explanation import explanation_content
 from lungpipe.report.figures import SETS, of_one_set, plain
 from lungpipe.report.html import csv_uri, environment
+from lungpipe.report.latents import Traversed, latents_content
 from lungpipe.report.lineage import lineage_section, stage_table
 from lungpipe.report.nodule_cards import nodule_cards
 from lungpipe.report.nodules_section import nodules_section
@@ -70,6 +71,7 @@ def _content(report: Report) -> dict[str, Any]:
         "explanation": explanation_content(
             report.importance, report.neighbours, scores, report.predictions, simulated=simulated
         ),
+        "latents": latents_content(report.latents, report.features, report.nodules, simulated=simulated),
         "sheet": _sheet(report),
         "flow": _flow(report),
         "counts": [(_numbered(name, count), count) for name, count in counts],
@@ -231,6 +233,8 @@ class Report:
         By series and nodule, names and references of what its rows were made from.
     importance, neighbours : DataFrame or None
         What explains the benchmark's choice; None where it could not be explained.
+    latents : sequence of Traversed
+        Autoencoders among the embedders.
     """
 
     title: str
@@ -251,3 +255,4 @@ class Report:
     lineage: Mapping[tuple[str, str], Sequence[tuple[str, str]]] = field(default_factory=dict)
     importance: pd.DataFrame | None = None
     neighbours: pd.DataFrame | None = None
+    latents: Sequence[Traversed] = ()

@@ -10,6 +10,7 @@ from lungpipe.report import summary
 from lungpipe.report.figures import auc_against_radius, auc_limits, of_one_set, plain, roc_curves, roc_points
 from lungpipe.report.html import csv_uri, data_uri
 from lungpipe.report.profile import CLASSES, hu_profile, profiles, ring_means
+from lungpipe.store.schemas import REGIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +35,11 @@ def radius_pictures(
         How far an effect was planted in the run itself.
     """
     drawable = [
-        (position, caption, str(dataset), part, simulated)
+        (position, caption, str(dataset), part[~_embedded(part)], simulated)
         for position, (caption, table, simulated) in enumerate(runs)
         if table is not None
         for dataset, part in summary.taught_here(table).groupby("dataset", sort=False)
-        if ((part["selection"] == "fixed") & part["auc"].notna()).any()
+        if ((part["selection"] == "fixed") & part["auc"].notna() & ~_embedded(part)).any()
     ]
     if not drawable:
         return []
@@ -105,6 +106,11 @@ def profile_pictures(
             }
         )
     return pictures
+
+
+def _embedded(scores: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are an embedder's: they have no radius to be drawn against."""
+    return (scores["selection"] == "fixed") & ~scores["region"].isin(REGIONS)
 
 
 def roc_pictures(

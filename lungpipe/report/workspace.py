@@ -28,11 +28,14 @@ class Asked:
         How far a simulated effect reaches, mm.
     made_from : tuple of str
         References of the records of what is shown.
+    autoencoders : tuple of (str, str)
+        Name and file of weights of the autoencoders among the embedders.
     """
 
     beside: tuple[tuple[str, pd.DataFrame, str], ...] = ()
     planted_radius_mm: float | None = None
     made_from: tuple[str, ...] = ()
+    autoencoders: tuple[tuple[str, str], ...] = ()
 
 
 def write_report(asked: Asked, workspace: str) -> str:
@@ -44,6 +47,7 @@ def write_report(asked: Asked, workspace: str) -> str:
     workspace : str
         Folder or address.
     """
+    from lungpipe.report.latents import traversed
     from lungpipe.report.page import (  # and with it what draws; whoever hands this out needs none of it
         Report,
         report_html,
@@ -73,6 +77,7 @@ def write_report(asked: Asked, workspace: str) -> str:
         lineage=nodule_lineage(place, nodules[nodules["segmenter"] == segmenter], features),
         importance=_optional(place, "importance"),
         neighbours=_optional(place, "neighbours"),
+        latents=traversed(dict(asked.autoencoders)),
     )
     return write_page(place, "report", "report/index.html", report_html(page), asked.made_from)[1]
 

@@ -22,6 +22,7 @@ from lungpipe.radiomics.undefined import Features
 from lungpipe.region.airways import airway_tree
 from lungpipe.region.lung import Lungs, find_lungs
 from lungpipe.scan.controls import controls_of
+from lungpipe.scan.embeddings import embeddings_of
 from lungpipe.scan.locate import locate
 from lungpipe.scan.regions import regions_of, why_empty
 from lungpipe.scan.result import ScanResult
@@ -322,7 +323,7 @@ class _Scan:
         return self._masks[name]
 
     def write_features(self, name: str) -> None:
-        """Expand the masks of one method, and extract features of every region."""
+        """Expand the masks of one method, extract features of every region, and embed every nodule."""
         entry = self.stages.features[name]
         if self.reuse(entry):
             return
@@ -341,6 +342,7 @@ class _Scan:
             found = [(str(r.spec.kind), r, value, codes) for r, value in zip(regions, values, strict=True)]
             if settings.controls:
                 found += [(*control, ()) for control in controls_of(self.volume, mask, settings)]
+            found += [(*one, ()) for one in embeddings_of(self.volume, mask, settings.embedders)]
             for kind, region, value, about in found:
                 lost = why_empty(region) or (value if isinstance(value, FeatureError) else None)
                 if lost is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from lungpipe import plugins, versions
+from lungpipe.embedding import Embedder, embedders_of, overlap
 from lungpipe.errors import DatasetError
+from lungpipe.plugin_parameters import check_parameters, recorded
 from lungpipe.radiomics.settings import check_extractor
 from lungpipe.region.codes import RegionLimits
 from lungpipe.region.specs import grid_of_specs
@@ -43,6 +44,8 @@ class ScanSettings:
     region_limits: RegionLimits = field(default_factory=RegionLimits)
     outside_lungs: OutsideLungs | None = None
     controls: bool = False
+    embedders: Mapping[str, Embedder] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()
 
     @property
     def needs_lungs(self) -> bool:
@@ -51,7 +54,7 @@ class ScanSettings:
 
     def segmenter_names(self) -> dict[str, Any]:
         """The segmenters as JSON values: name, version and parameters of each."""
-        return {name: _plugin(s) for name, s in sorted(self.segmenters.items())}
+        return {name: recorded(s) for name, s in sorted(self.segmenters.items())}
 
     def consensus_names(self) -> dict[str, Any]:
         """The ways to one mask from those of all methods, as JSON values."""
@@ -62,7 +65,7 @@ class ScanSettings:
         if self.outside_lungs is None:
             return {"method": "classical"}
         sides = {"right": list(self.outside_lungs.right), "left": list(self.outside_lungs.left)}
-        return {"method": _plugin(self.outside_lungs.model), **sides}
+        return {"method": recorded(self.outside_lungs.model), **sides}
 
     def feature_names(self) -> dict[str, Any]:
         """What features depend on besides their masks, as JSON values."""
@@ -71,10 +74,30 @@ class ScanSettings:
             "clip": self.clip,
             "exclude_neighbours": self.exclude_neighbours,
             "exclude_structures": list(self.exclude_structures),
-            "extractor": _plugin(self.extractor),
+            "extractor": recorded(self.extractor),
             "radiomics": asdict(self.radiomics),
             "controls": self.controls,
+            **({"embedders": {name: recorded(e) for name, e in self.embedders.items()}} if self.embedders else {}),
         }
+
+    def seen_before(self) -> dict[str, str]:
+        """What is known of networks whose weights were trained on patients of this cohort, by the name in the recipe."""
+        learned = {
+            name: one for name, one in {**self.segmenters, **self.embedders}.items() if hasattr(one, "trained_on")
+        }
+        found = {name: overlap(one, self.datasets) for name, one in learned.items()}
+        return {name: words for name, words in found.items() if words}
+
+    @property
+    def learned(self) -> bool:
+        """Whether a network runs in the workers."""
+        return any(hasattr(one, "trained_on") for one in (*self.segmenters.values(), *self.embedders.values()))
+
+    @property
+    def resource(self) -> str:
+        """What a worker must have: ``"GPU"`` where a network is to run on one, else nothing."""
+        devices = [getattr(one, "device", "") for one in (*self.segmenters.values(), *self.embedders.values())]
+        return "GPU" if self.learned and any(str(device).startswith("cuda") for device in devices) else ""
 
     def feature_versions(self) -> dict[str, str]:
         """Versions of the code that regions and features come from."""
@@ -94,19 +117,9 @@ class ScanSettings:
             "region_quality": asdict(self.region_limits),
             "lung": self.lung_names() if self.needs_lungs else None,
             **self.feature_names(),
+            **({"trained_on_this_cohort": seen} if (seen := self.seen_before()) else {}),
             "versions": self.feature_versions(),
         }
-
-
-def _plugin(plugin: Any) -> dict[str, Any]:
-    hidden = here_only(plugin)
-    parameters = {key: value for key, value in asdict(plugin).items() if key not in hidden}
-    return {"name": plugin.name, "version": plugin.version, "parameters": parameters}
-
-
-def here_only(plugin: Any) -> frozenset[str]:
-    """Parameters of a plug-in that belong to a machine (paths, programs), and are left out of every record."""
-    return frozenset(item.name for item in fields(plugin) if not item.metadata.get("recorded", True))
 
 
 def settings_from(
@@ -127,18 +140,22 @@ def settings_from(
     max_clipped_fraction: float = RegionLimits().max_clipped_fraction,
     lung: Mapping[str, Any] | None = None,
     with_controls: bool = False,
+    embedders: tuple[str, ...] = (),
+    embedder_parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    datasets: tuple[str, ...] = (),
 ) -> ScanSettings:
     """Turn a recipe's words into plug-ins and regions.
 
     Under ``preset="pins"`` the segmenters are those of the published tool, regions are its cuboids, clipped to the
     image only, and resampled HU are whole numbers. ``steps`` are fields of :class:`lungpipe.segment.steps.Steps` and
     count for every segmenter that has them, ``parameters`` are those of single segmenters, ``quality`` the fields of
-    :class:`lungpipe.segment.verdict.MaskLimits`.
+    :class:`lungpipe.segment.verdict.MaskLimits`. ``embedder_parameters`` are those of single embedders, and ``datasets`` the
+    names of all data sets whose patients the cohort has.
 
     Raises
     ------
     PluginError
-        If a segmenter or extractor is not installed.
+        If a segmenter, extractor or embedder is not installed.
     DatasetError
         If a region or a feature setting is impossible.
     """
@@ -157,6 +174,8 @@ def settings_from(
         region_limits=RegionLimits(max_clipped_fraction),
         outside_lungs=_outside_lungs(**(lung or {})),
         controls=with_controls and not pins,
+        embedders=embedders_of(embedders, embedder_parameters or {}),
+        datasets=datasets,
     )
 
 
@@ -208,25 +227,12 @@ def segmenters_of(
         plugin = plugins.find("segmenters", prefix + name)
         defaults = {item.name: item.default for item in fields(plugin) if item.init}
         given = dict(parameters.get(name, {}))
-        _check_parameters(name, given, {key: value for key, value in defaults.items() if key != "steps"})
+        own = {key: value for key, value in defaults.items() if key != "steps"}
+        check_parameters(f"segment.parameters.{name}", given, own)
         if "steps" in defaults:
             given["steps"] = steps
         made[name] = plugin(**given)
     return made
-
-
-def _check_parameters(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse parameters that a segmenter does not have, or whose value is of another kind than its default."""
-    for key, value in given.items():
-        where = f"segment.parameters.{name}"
-        if key not in defaults:
-            close = difflib.get_close_matches(key, defaults, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(defaults) or 'none'}"
-            raise DatasetError(f"{where}: no parameter {key!r}; {advice}")
-        kind = type(defaults[key])
-        fits = type(value) is kind or (kind, type(value)) in {(float, int), (tuple, list)}
-        if defaults[key] is not MISSING and not fits:
-            raise DatasetError(f"{where}.{key}: expected a value like {defaults[key]!r}, found {value!r}")
 
 
 def _consensus(names: tuple[str, ...], methods: tuple[str, ...]) -> tuple[str, ...]:

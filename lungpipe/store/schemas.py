@@ -28,6 +28,8 @@ _HEX64 = Matches(r"[0-9a-f]{64}", "64 hex digits")
 _NOT_NEGATIVE, _POSITIVE, _FRACTION = Between(0), Between(0, above=True), Between(0, 1)
 #: Kinds of region, as in :data:`lungpipe.region.specs.Kind`.
 REGIONS = ("nodule", "grown", "shell", "ring", "core", "band")
+#: Those of them that have a radius.
+AROUND = REGIONS[1:]
 #: Regions that a benchmark is held against (:mod:`lungpipe.scan.controls`); radius 0.
 CONTROLS = ("box", "shuffled")
 #: The choice made inside the training folds, and what it is held against, in place of a segmenter.
@@ -37,6 +39,11 @@ BASELINES = (
     "volume", "diameter", "clinical", "ratings", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels",
     "shuffled-labels",
 )  # fmt: skip
+#: A region of the table of features: a kind, a control, or an embedder by the name that a recipe gives it.
+_REGION = Matches(
+    rf"(?!(?:{'|'.join((CHOSEN, *BASELINES))})$)[A-Za-z0-9][A-Za-z0-9._-]*",
+    f"{', '.join((*REGIONS, *CONTROLS))}, or the name of an embedder",
+)
 #: Where HU come from; ``none`` for outlines without images.
 INTENSITIES = ("measured", "simulated", "none")
 #: What takes voxels from a region, by cause (:data:`lungpipe.region.expand.CAUSES`), for people.
@@ -218,7 +225,7 @@ FEATURES = Schema(
         *_of("nodule"),
         _NODULE_ID,
         _SEGMENTER,
-        Column("region", "str", "", "The nodule; grown by the radius; that without the nodule (shell), or only beyond inner_mm (ring); what lies that deep inside (core); what lies that near the surface (band); controls of a benchmark: the nodule's bounding box, and the nodule with its voxels shuffled", "shell", OneOf((*REGIONS, *CONTROLS))),
+        Column("region", "str", "", "The nodule; grown by the radius; that without the nodule (shell), or only beyond inner_mm (ring); what lies that deep inside (core); what lies that near the surface (band); controls of a benchmark: the nodule's bounding box, and the nodule with its voxels shuffled; or an embedder by its name in the recipe", "shell", _REGION),
         Column("radius_mm", "float64", "mm", "Distance from the nodule's surface; 0 for the nodule itself", 8.0, _NOT_NEGATIVE),
         Column("inner_mm", "float64", "mm", "Where a ring begins; 0 for other regions", 0.0, _NOT_NEGATIVE),
         Column("n_voxels", "int64", "1", "Voxels of the region on the grid of the scan, after clipping", 4712, Between(1)),
@@ -235,7 +242,7 @@ FEATURES = Schema(
     ),
     ("dataset", "patient_id", "series_uid", "nodule_id", "segmenter", "region", "radius_mm"),
     (
-        Relation("radius_mm is 0 for the nodule and the controls, and for no other region", lambda t: _among(t["region"], ("nodule", *CONTROLS)) == (t["radius_mm"] == 0)),
+        Relation("radius_mm is 0 for the nodule, controls and embedders, and for no other region", lambda t: _among(t["region"], AROUND) == (t["radius_mm"] > 0)),
         Relation("inner_mm is 0 but for rings, and less than radius_mm", lambda t: (t["inner_mm"] == 0) | ((t["region"] == "ring") & (t["inner_mm"] < t["radius_mm"]))),
         Relation("the parts that clipping took add up to clipped_fraction", _adds_up),
     ),
@@ -244,7 +251,7 @@ FEATURES = Schema(
 
 _CONFIGURATION = (
     Column("segmenter", "str", "", "Segmenter; 'chosen' for the choice made inside the training folds, 'baseline' for what the choice is held against", "otsu", _NAME),
-    Column("region", "str", "", "Region; 'chosen'; or the name of a baseline", "shell", OneOf((*REGIONS, *CONTROLS, CHOSEN, *BASELINES))),
+    Column("region", "str", "", "Region; an embedder by its name in the recipe; 'chosen'; or the name of a baseline", "shell", _NAME),
     Column("radius_mm", "float64", "mm", "How far the region reaches; missing where it was chosen, and for baselines", 8.0, _NOT_NEGATIVE, nullable=True),
     Column("classifier", "str", "", "Classifier by its plug-in name, or 'chosen'", "logistic", _NAME),
     Column("feature_set", "str", "", "Set of features by its name in the recipe; 'chosen' for the choice made inside", "all", _NAME),
@@ -346,7 +353,7 @@ SCORES = Schema(
 
 _EXPLAINED = (
     _SEGMENTER,
-    Column("region", "str", "", "Region of the configuration that is explained", "shell", OneOf(REGIONS)),
+    Column("region", "str", "", "Region or embedder of the configuration that is explained", "shell", _REGION),
     Column("radius_mm", "float64", "mm", "How far the region reaches", 8.0, _NOT_NEGATIVE),
     Column("classifier", "str", "", "Classifier by its plug-in name", "logistic", _NAME),
     Column("feature_set", "str", "", "Set of features by its name in the recipe", "all", _NAME),

@@ -92,7 +92,7 @@ def test_every_rule_refuses_what_breaks_it(name, column):
         ("features", "artefact", ""),
         ("predictions", "p", 1.0001),
         ("predictions", "y", -1),
-        ("predictions", "region", "both"),
+        ("predictions", "region", "both of them"),
         ("scores", "auc", 1.2),
         ("scores", "n", -1),
         ("scores", "selection", "outside"),

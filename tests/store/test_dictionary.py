@@ -85,7 +85,7 @@ def test_json_says_the_same():
     }
     assert [one["name"] for one in found["features"]] == list(original_features())
     assert found["tables"]["features"]["relations"] == [
-        "radius_mm is 0 for the nodule and the controls, and for no other region",
+        "radius_mm is 0 for the nodule, controls and embedders, and for no other region",
         "inner_mm is 0 but for rings, and less than radius_mm",
         "the parts that clipping took add up to clipped_fraction",
     ]

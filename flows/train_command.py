@@ -1,0 +1,122 @@
+"""The command ``train-segmenter``: a network for the segmenter ``network`` and its architectures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from flows.training_config import TrainingConfig
+    from lungpipe.deep.examples import Example
+    from lungpipe.deep.train import Epoch
+    from lungpipe.deep.view import View
+
+
+def train_segmenter(
+    recipe: Annotated[Path, typer.Argument(help="Recipe of the training (TOML).")],
+    out: Annotated[Path, typer.Option(help="File of weights to write (.safetensors).")] = Path("network.safetensors"),
+    folder: Annotated[
+        Path | None, typer.Option(help="For the checkpoint and TensorBoard's log; default: OUT's name + '-training'.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable.")
+    ] = None,
+) -> None:
+    """Train a network that segments nodules; the same command goes on where a training was cut off.
+
+    Use it with segment.methods = ["network"] and weights = "..." under [segment.parameters.network].
+
+    Example: lungpipe train-segmenter recipes/train/network.toml --out network.safetensors
+    """
+    from flows.training_config import load_training
+    from lungpipe.deep.extra import needed
+    from lungpipe.errors import DatasetError
+
+    if out.suffix != ".safetensors":
+        raise DatasetError(f"{out}: expected a name that ends in .safetensors")
+    config = load_training(recipe, overrides)
+    needed("torch", "deep")
+    from flows.lessons import examples_for
+
+    learned, held, source = examples_for(config.data)
+    folder = folder or out.with_name(f"{out.stem}-training")
+    trained = _trained(config, learned, held, folder)
+    weights = needed("lungpipe.deep.weights", "deep")
+    about = _about(config, source, trained, len(learned), len(held))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    weights.save(out, trained.tensors, about)
+    best = trained.best
+    _say(f"Dice {best.dice:.3f} on {len(held)} held-back nodules, epoch {best.number} of {len(trained.epochs)}")
+    print(out)  # noqa: T201  the command line's own output
+
+
+def _trained(config: TrainingConfig, learned: list[Example], held: list[Example], folder: Path) -> Any:
+    import numpy as np
+    import torch
+
+    from lungpipe.deep.examples import drawn
+    from lungpipe.deep.nets import build
+    from lungpipe.deep.train import Training, train
+    from lungpipe.deep.view import View
+
+    view = View(**config.view.model_dump())
+    torch.manual_seed(config.training.seed)
+    network = build(config.network.name, 2, config.network.parameters)
+    if config.network.start:
+        _start_from(network, Path(config.network.start))
+    patches = [drawn(one, view, np.random.default_rng(number), varied=False) for number, one in enumerate(held)]
+    settings = Training(**config.training.model_dump())
+    return train(network, _drawing(learned, view), patches, settings, folder, _tell(settings.epochs))
+
+
+def _drawing(
+    learned: list[Example], view: View
+) -> Callable[[np.random.Generator], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    from lungpipe.deep.examples import drawn
+
+    def draw(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return drawn(learned[int(rng.integers(len(learned)))], view, rng)
+
+    return draw
+
+
+def _start_from(network: Any, path: Path) -> None:
+    from lungpipe.deep import weights
+
+    weights.load_into(network, weights.outside_tensors(path), path.name)
+
+
+def _about(config: TrainingConfig, source: dict[str, Any], trained: Any, learned: int, held: int) -> dict[str, Any]:
+    return {
+        "network": config.network.name,
+        "parameters": config.network.parameters,
+        "view": config.view.model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json", exclude={"device"}),
+        "trained_on": {**source, "nodules": learned, "held_back": held},
+        "dice_held_back": trained.best.dice,
+        "epoch": trained.best.number,
+    }
+
+
+def _tell(epochs: int) -> Callable[[Epoch], None]:
+    import time
+
+    begun = time.monotonic()
+
+    def tell(epoch: Epoch) -> None:
+        spent = time.monotonic() - begun
+        _say(f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, Dice {epoch.dice:.4f}, {spent:.0f} s")
+
+    return tell
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  the command line's own output
