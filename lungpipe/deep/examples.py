@@ -91,7 +91,8 @@ def drawn(
         Share of each voxel inside the nodule, 0 to 1.
     """
     cover = example.covers[int(rng.integers(len(example.covers)))]
-    low, high = _bounds(cover)
+    agreed = _agreed(example.covers)
+    low, high = _bounds(agreed)
     sides_mm = (high - low) * np.asarray(example.spacing_mm)
     step_mm = float(
         max(sides_mm.max(), view.least_mm) * view.reach / view.voxels if view.reach else view.spacing_mm
@@ -103,14 +104,24 @@ def drawn(
         centre = centre + rng.uniform(-1, 1, 3) * OFF_CENTRE * step_mm * view.voxels / np.asarray(example.spacing_mm)
     matrix = step_mm * turn / np.asarray(example.spacing_mm)[:, None]
     offset = centre - matrix @ np.full(3, (view.voxels - 1) / 2)
-    target = _sampled(cover, matrix, offset, view.voxels, 0.0)
+    target, pointed = (_sampled(one, matrix, offset, view.voxels, 0.0) for one in (cover, agreed))
     hu = _sampled(example.hu, matrix, offset, view.voxels, OUTSIDE_HU)
     if varied:
         hu = other_look(hu, target, rng)
     image = view.scaled(hu)
-    if not (target >= 0.5).any():  # a nodule of a voxel or two, between the patch's own
-        target = target / max(float(target.max()), 1e-6)
-    return np.stack([image, _prompt(image, target, view, step_mm, rng, varied=varied)]), target[None]
+    target, pointed = (_visible(one) for one in (target, pointed))
+    return np.stack([image, _prompt(image, pointed, view, step_mm, rng, varied=varied)]), target[None]
+
+
+def _agreed(covers: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+    """What the prompt points at: at least half of the raters, so that it does not tell which of them is asked for."""
+    mean = np.mean(covers, axis=0, dtype=np.float32)
+    return np.asarray(mean if (mean >= 0.5).any() else np.max(covers, axis=0), dtype=np.float32)
+
+
+def _visible(cover: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A cover that holds a voxel of one half, also of a nodule of a voxel or two that lies between the patch's own."""
+    return cover if (cover >= 0.5).any() else cover / max(float(cover.max()), 1e-6)
 
 
 def _sampled(

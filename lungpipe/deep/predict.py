@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 OVERLAP, AT_ONCE = 0.5, 8
 #: Every reflection of a cube, as the axes (of z, y, x) that it turns round.
 FLIPS = tuple(tuple(axis for axis, turned in enumerate(chosen) if turned) for chosen in product((0, 1), repeat=3))
+#: Sides are continued to a multiple of this for a probabilistic network, which does not slide: each window would be another draw.
+SIDES = 16
 #: Seeds the draws of a probabilistic network: the same for every nodule, so that a rerun gives the same mask.
 SAMPLE_SEED = 20
 
@@ -136,5 +138,10 @@ def _through(given: Trained, cubes: Any) -> Any:
 
 
 def _draws(given: Trained, values: Any, samples: int) -> Any:
+    """Logits (samples, z, y, x) of a cube (2, z, y, x), whose sides need not suit the network."""
     generator = torch.Generator(device=given.device).manual_seed(SAMPLE_SEED)
-    return given.network.sample(values[None], samples, generator)[:, 0, 0]
+    sides = values.shape[1:]
+    more = [part for side in sides[::-1] for part in (0, -side % SIDES)]
+    padded = torch.nn.functional.pad(values[None], more, mode="replicate")
+    found = given.network.sample(padded, samples, generator)[:, 0, 0]
+    return found[:, : sides[0], : sides[1], : sides[2]]

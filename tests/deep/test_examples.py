@@ -88,6 +88,15 @@ def test_raters_are_drawn_in_turn():
     assert len(volumes) == 2
 
 
+def test_the_prompt_does_not_tell_the_rater():
+    """Whoever is drawn, the box is that of what at least half of the raters hold."""
+    small, large = ball(4.0), ball(7.0)
+    three = Example(large.hu, (small.covers[0], large.covers[0], large.covers[0]), SPACING_MM)
+    found = [drawn(three, View(voxels=24), np.random.default_rng(seed), varied=False) for seed in range(30)]
+    assert len({target.sum() for _, target in found}) == 2
+    assert all(np.array_equal(channels[1], found[0][0][1]) for channels, _ in found)
+
+
 def test_a_nodule_without_a_mask_is_refused():
     """An empty cover, none, or one of another shape teaches nothing."""
     good = ball()

@@ -76,6 +76,15 @@ def test_draws_are_the_same_every_time():
     assert len({float(one.mean()) for one in first}) == 5
 
 
+def test_draws_have_the_sides_of_what_is_seen():
+    """A cube whose sides do not suit the network is continued, and cut again."""
+    network = Echo()
+    channels = cube(shape=(8, 20, 16))
+    found = probabilities(given(network, voxels=8, reach=0.0, spacing_mm=1.0), channels, flips=False, samples=2)
+    assert found.shape == (2, 8, 20, 16)
+    assert network.seen == [(1, 2, 16, 32, 16)]
+
+
 def test_draws_of_a_network_that_has_none_are_refused():
     """It says which network has."""
     with pytest.raises(DatasetError, match="prob_unet has"):
