@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO := demo-workspace
 # Three processes on two cores, a file of tests in one of them: most tests wait for servers and workers to start.
 SHARED := -n 3 --dist loadfile
+# Threads of one operation would wait for each other: the processes have the cores.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.
 DEMO_KEY := LUNGPIPE_KEY_FILE=demo-cohorts/pseudonym.key
 
@@ -46,10 +48,10 @@ demo-cohorts/pseudonym.key:
 	echo "a public key: simulated patients have no secrets" > $@
 
 test: install ## install, then all tests but the slow ones
-	$(BIN)/python -m pytest $(SHARED)
+	$(ONE_THREAD) $(BIN)/python -m pytest $(SHARED)
 
 test-all: install ## the slow tests too
-	$(BIN)/python -m pytest $(SHARED) -m "slow or not slow"
+	$(ONE_THREAD) $(BIN)/python -m pytest $(SHARED) -m "slow or not slow"
 
 check: install ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

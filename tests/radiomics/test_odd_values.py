@@ -182,7 +182,7 @@ def test_after_one_nodule_nothing_is_compiled():
     Nested()(CTVolume(hu, frame), [box((8, 8, 10), (12, 16, 18), frame), box((6, 6, 8), (14, 18, 20), frame)], settings)
 
     def variants():
-        functions = [o for o in gc.get_objects() if isinstance(o, numba.core.dispatcher.Dispatcher)]
+        functions = [o for o in gc.get_objects() if issubclass(type(o), numba.core.dispatcher.Dispatcher)]
         return {f"{f.py_func.__module__}.{f.py_func.__name__}": len(f.signatures) for f in functions}
 
     before = variants()

@@ -70,7 +70,7 @@ def test_rows_come_back_as_the_frame_they_make(name, count, place, monkeypatch):
     assert to_bytes(name, gather_rows(place, [PATH])[name]) == expected
 
 
-@options(deadline=None, max_examples=60)
+@options(deadline=None, max_examples=30)
 @given(name=st.sampled_from(sorted(SCHEMAS)), data=st.data())
 def test_files_refuse_what_a_frame_refuses(name, data, place):
     """With any cell spoilt or missing, rows are refused as a frame refuses them, or come back as the same table."""
