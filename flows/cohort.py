@@ -123,7 +123,7 @@ def cohort(
         open_lineage("cohort", told(config), [archive], [*tables_of.values()], watch.run_id) as events,
     ):
         account = Account(events, watch)
-        with dask_cluster(*workers_of, config.run.named(), preload=("tasks.early",)) as address:
+        with dask_cluster(*workers_of, config.run.named()) as address:
             with account.stage("curate", [archive]):
                 curated = curate(address, config.cohort.dicom, config.quality.settings(), config.run.scan_timeout_s)
             plan = plan_run(config, spec, curated.curation, withdrawn(place))

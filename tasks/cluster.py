@@ -70,7 +70,6 @@ def dask_cluster(
     workers: int,
     memory_per_worker: str,
     named: NamedCluster | None = None,
-    preload: tuple[str, ...] = (),
 ) -> Iterator[str]:
     """Give the address of a scheduler, and take the cluster down again if it was started here.
 
@@ -84,8 +83,6 @@ def dask_cluster(
         Limit of each, as Dask writes it (``"4GiB"``).
     named : NamedCluster, optional
         Class of a cluster to start where there is no address.
-    preload : tuple of str
-        Modules that local workers set themselves up by.
 
     Raises
     ------
@@ -109,17 +106,14 @@ def dask_cluster(
             with named_cluster(named, workers, memory_per_worker, SETTINGS) as started:
                 yield started
             return
-        with (
-            dask.config.set({"distributed.worker.preload": [*preload]}),
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=memory_per_worker,
-                dashboard_address=os.environ.get(DASHBOARD_VARIABLE) or "127.0.0.1:0",
-                silence_logs=50,
-                env={THREADS_VARIABLE: threads_each(workers)},
-                resources={"GPU": 1},  # this machine's, if it has one, is shared by its workers
-            ) as cluster,
-        ):
+        with LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=memory_per_worker,
+            dashboard_address=os.environ.get(DASHBOARD_VARIABLE) or "127.0.0.1:0",
+            silence_logs=50,
+            env={THREADS_VARIABLE: threads_each(workers)},
+            resources={"GPU": 1},  # this machine's, if it has one, is shared by its workers
+        ) as cluster:
             yield cluster.scheduler_address
