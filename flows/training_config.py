@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flows.config import override
 from lungpipe.errors import DatasetError
 
 Positive = Annotated[int, Field(ge=1)]
+Config = TypeVar("Config", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -78,12 +80,28 @@ class TrainingConfig(_Section):
 
 
 def load_training(recipe: Path, overrides: list[str] | None = None) -> TrainingConfig:
-    """Read and check the recipe of a training.
+    """Read and check the recipe of a training; see :func:`read_recipe`."""
+    config = read_recipe(recipe, TrainingConfig, (("data", "workspace"), ("network", "start")), overrides)
+    if config.data.source == "workspace" and not (config.data.workspace and config.data.masks):
+        raise DatasetError(
+            f"{recipe}: data.source = 'workspace' needs data.workspace and data.masks (names of segmenters)"
+        )
+    return config
+
+
+def read_recipe(
+    recipe: Path, kind: type[Config], paths: tuple[tuple[str, str], ...], overrides: list[str] | None = None
+) -> Config:
+    """Read and check a recipe that is not a run's.
 
     Parameters
     ----------
     recipe : Path
-        TOML file; paths in it are relative to its folder.
+        TOML file.
+    kind : type
+        What it must be.
+    paths : tuple of (str, str)
+        Sections and keys of paths, which are relative to its folder; addresses stay.
     overrides : list of str
         ``section.key=value``, as of ``lungpipe run``.
 
@@ -92,27 +110,20 @@ def load_training(recipe: Path, overrides: list[str] | None = None) -> TrainingC
     DatasetError
         If the file is missing or no TOML, or a key or value is wrong.
     """
-    from flows.config import override
-
     if not recipe.is_file():
         raise DatasetError(f"no recipe at {recipe}")
     try:
         values = tomllib.loads(recipe.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{recipe} is not TOML: {error}") from error
-    for section, key in (("data", "workspace"), ("network", "start")):
+    for section, key in paths:
         table = values.get(section)
-        if isinstance(table, dict) and table.get(key) and "://" not in str(table[key]):
-            table[key] = str(recipe.resolve().parent / str(table[key]))
+        if isinstance(table, dict) and isinstance(table.get(key), str) and table[key] and "://" not in table[key]:
+            table[key] = str(recipe.resolve().parent / table[key])
     for text in overrides or []:
         override(values, text)
     try:
-        config = TrainingConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise DatasetError(f"{recipe}: {told}") from error
-    if config.data.source == "workspace" and not (config.data.workspace and config.data.masks):
-        raise DatasetError(
-            f"{recipe}: data.source = 'workspace' needs data.workspace and data.masks (names of segmenters)"
-        )
-    return config

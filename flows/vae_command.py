@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lungpipe.errors import DatasetError
 
@@ -129,24 +128,9 @@ def load_vae(recipe: Path, overrides: list[str] | None = None) -> VaeConfig:
     DatasetError
         If the file is missing or no TOML, or a key or value is wrong.
     """
-    from flows.config import override
+    from flows.training_config import read_recipe
 
-    if not recipe.is_file():
-        raise DatasetError(f"no recipe at {recipe}")
-    try:
-        values = tomllib.loads(recipe.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{recipe} is not TOML: {error}") from error
-    data = values.get("data")
-    if isinstance(data, dict) and isinstance(data.get("workspace"), str) and "://" not in data["workspace"]:
-        data["workspace"] = str(recipe.resolve().parent / data["workspace"])
-    for text in overrides or []:
-        override(values, text)
-    try:
-        return VaeConfig.model_validate(values)
-    except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise DatasetError(f"{recipe}: {told}") from error
+    return read_recipe(recipe, VaeConfig, (("data", "workspace"),), overrides)
 
 
 def _wanted(data: VaeDataSection) -> tuple[pd.DataFrame, Place]:

@@ -10,13 +10,13 @@ import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from scipy import special
 
+from lungpipe.deep.extra import needed
 from lungpipe.errors import DatasetError, PluginError, SegmentationError
 from lungpipe.geometry import IndexTriple, Triple
 from lungpipe.segment.outside.identity import weights_digest
@@ -203,7 +203,7 @@ class TorchScript(NetworkSegmenter):
 
     def runtime_version(self) -> str:
         """Name and version of PyTorch."""
-        return f"torch {_module('torch', 'deep').__version__}"
+        return f"torch {needed('torch', 'deep').__version__}"
 
     def load(self, path: str, sha256: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """The network as a function of arrays."""
@@ -218,7 +218,7 @@ class Onnx(NetworkSegmenter):
 
     def runtime_version(self) -> str:
         """Name and version of ONNX Runtime."""
-        return f"onnxruntime {_module('onnxruntime', 'onnx').__version__}"
+        return f"onnxruntime {needed('onnxruntime', 'onnx').__version__}"
 
     def load(self, path: str, sha256: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
         """The network as a function of arrays."""
@@ -228,7 +228,7 @@ class Onnx(NetworkSegmenter):
 @cache
 def torchscript_network(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """A network that ``torch.jit.save`` wrote as a function of arrays; see :meth:`NetworkSegmenter.load`."""
-    torch = _module("torch", "deep")
+    torch = needed("torch", "deep")
     try:
         with warnings.catch_warnings():  # PyTorch calls TorchScript deprecated; those who have such files know
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -249,7 +249,7 @@ def torchscript_network(path: str, _sha256: str, device: str) -> Callable[[NDArr
 @cache
 def onnx_network(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """A network in ONNX as a function of arrays; see :meth:`NetworkSegmenter.load`."""
-    runtime = _module("onnxruntime", "onnx")
+    runtime = needed("onnxruntime", "onnx")
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device, device)
     if provider not in runtime.get_available_providers():
         raise PluginError(
@@ -267,10 +267,3 @@ def onnx_network(path: str, _sha256: str, device: str) -> Callable[[NDArray[np.f
         return np.asarray(session.run(None, {inputs[0].name: values})[0])
 
     return run
-
-
-def _module(name: str, extra: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise PluginError(f"{name} is not installed; install it with: pip install 'lungpipe[{extra}]'") from error
