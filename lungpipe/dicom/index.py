@@ -192,6 +192,8 @@ def read_headers(batch: Sequence[tuple[str, Source]]) -> list[Reading]:
             if isinstance(failure.__cause__, FileNotFoundError):
                 code, message = "file_gone", "a file went away while the archive was read; restore it and index again"
             readings.append(_failed(folder, source, "again", code, message))
+        except ImportError:  # the installation is broken, and says nothing about the file
+            raise
         except Exception as failure:  # noqa: BLE001  hostile headers may raise anything; its words may name a patient
             message = (
                 f"a file's header could not be read ({type(failure).__name__}); "
