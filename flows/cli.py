@@ -18,6 +18,7 @@ import typer
 from flows.airways_command import airways
 from flows.archive_commands import export_dicom, export_masks, index
 from flows.catalog_commands import datasets
+from flows.classifier_command import train_classifier
 from flows.cluster_commands import PASS_ON, scheduler, worker
 from flows.compare_command import compare
 from flows.dictionary_command import dictionary
@@ -169,7 +170,7 @@ def _prefect_environment() -> None:
 
 for _command in (
     datasets, index, check_frame, segment, extract, lung, airways, raters, evaluate_masks, stats_surroundings, stability, watch, export_dicom,
-    train_segmenter, train_vae, insert_lesion, inpaint_lesion, corruption_ladder, export_masks, export_ome, export_nifti, picture, plan, status, trace, compare, impact, withdraw, verify, gc, query,
+    train_segmenter, train_classifier, train_vae, insert_lesion, inpaint_lesion, corruption_ladder, export_masks, export_ome, export_nifti, picture, plan, status, trace, compare, impact, withdraw, verify, gc, query,
     dictionary, export_prov, export_crate, export_croissant,
 ):  # fmt: skip
     app.command()(_command)

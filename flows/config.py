@@ -340,7 +340,8 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
     features = values.get("features")
     if isinstance(features, dict) and isinstance(features.get("parameter_file"), str):
         features["parameter_file"] = str(base / features["parameter_file"])
-    _resolve_weights(features, base)
+    _resolve_weights(features, "embedder_parameters", base)
+    _resolve_weights(values.get("segment"), "parameters", base)
     report = values.get("report")
     if isinstance(report, dict) and isinstance(report.get("beside"), list):
         report["beside"] = [str(base / str(path)) for path in report["beside"]]
@@ -352,13 +353,16 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
         benchmark["stability"] = str(base / benchmark["stability"])
 
 
-def _resolve_weights(features: Any, base: Path) -> None:
-    """Paths of the weights of embedders."""
-    given = features.get("embedder_parameters") if isinstance(features, dict) else None
+def _resolve_weights(section: Any, key: str, base: Path) -> None:
+    """Paths of the weights of embedders or segmenters: one, or a list."""
+    given = section.get(key) if isinstance(section, dict) else None
     for parameters in given.values() if isinstance(given, dict) else ():
-        weights = parameters.get("weights") if isinstance(parameters, dict) else None
-        if isinstance(weights, str) and weights and weights != RANDOM:
-            parameters["weights"] = str(base / Path(weights).expanduser())
+        for name in ("weights", "ensemble") if isinstance(parameters, dict) else ():
+            found = parameters.get(name)
+            if isinstance(found, str) and found and found != RANDOM:
+                parameters[name] = str(base / Path(found).expanduser())
+            elif isinstance(found, list) and all(isinstance(one, str) for one in found):
+                parameters[name] = [str(base / Path(one).expanduser()) for one in found]
 
 
 def _resolve_manifest(run: Any, base: Path) -> None:

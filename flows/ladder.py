@@ -114,7 +114,7 @@ def climbed(place: Place, table: pd.DataFrame, chosen: pd.DataFrame, climb: Clim
 
 def _nodule_rows(place: Place, table: pd.DataFrame, row: dict[Any, Any], climb: Climb) -> Iterator[dict[str, Any]]:
     from lungpipe.corrupt.ladder import box_of, image_of, on_image, rungs
-    from lungpipe.nodule import Nodule
+    from lungpipe.nodule import boxed
     from lungpipe.store.contents import stored_mask, volume_name
     from lungpipe.store.volumes import read_volume
 
@@ -122,8 +122,7 @@ def _nodule_rows(place: Place, table: pd.DataFrame, row: dict[Any, Any], climb: 
     box = box_of(drawn)
     image = image_of(box, read_volume(place, volume_name(str(row["volume_id"])), box))
     against = [on_image(one, image, box[0]) for one in _stored(place, table, row, climb.against)]
-    centre_mm, size_mm = _box_mm(drawn)
-    nodule = Nodule("", "", "", centre_mm, size_mm)
+    nodule = boxed(drawn)
     for rung in rungs(image, nodule, climb.segmenter, climb.corruptions, against, climb.seed):
         more: dict[str, Any] = {}
         if climb.features is not None:
@@ -131,14 +130,6 @@ def _nodule_rows(place: Place, table: pd.DataFrame, row: dict[Any, Any], climb: 
         if climb.radiomics is not None:
             more["radiomics"] = _extracted(rung.volume, rung.mask, *climb.radiomics)
         yield rung.row | more
-
-
-def _box_mm(mask: Mask) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """LPS centre (x, y, z) and sides along the image's (x, y, z) axes of a mask's bounds, mm."""
-    low, high = mask.bounds
-    x, y, z = mask.frame.to_lps([(a + b - 1) / 2 for a, b in zip(low, high, strict=True)]).tolist()
-    dz, dy, dx = ((b - a) * s for a, b, s in zip(low, high, mask.frame.spacing_mm, strict=True))
-    return (x, y, z), (dx, dy, dz)
 
 
 def _stored(place: Place, table: pd.DataFrame, row: dict[Any, Any], names: Sequence[str]) -> list[Mask]:

@@ -62,6 +62,7 @@ def _trained(config: TrainingConfig, learned: list[Example], held: list[Example]
     import numpy as np
     import torch
 
+    from lungpipe.deep.epochs import CHECKPOINT
     from lungpipe.deep.examples import drawn
     from lungpipe.deep.nets import build
     from lungpipe.deep.train import Training, train
@@ -72,9 +73,12 @@ def _trained(config: TrainingConfig, learned: list[Example], held: list[Example]
     network = build(config.network.name, 2, config.network.parameters)
     if config.network.start:
         _start_from(network, Path(config.network.start))
+    elif config.pretraining.steps and not (folder / CHECKPOINT).is_file():  # which holds what came of it
+        _pretrain(network, config, learned, view)
     patches = [drawn(one, view, np.random.default_rng(number), varied=False) for number, one in enumerate(held)]
     settings = Training(**config.training.model_dump())
-    return train(network, _drawing(learned, view), patches, settings, folder, _tell(settings.epochs))
+    of = config.model_dump_json(exclude={"training"})
+    return train(network, _drawing(learned, view), patches, settings, folder, _tell(settings.epochs), of=of)
 
 
 def _drawing(
@@ -94,16 +98,47 @@ def _start_from(network: Any, path: Path) -> None:
     weights.load_into(network, weights.outside_tensors(path), path.name)
 
 
+def _pretrain(network: Any, config: TrainingConfig, learned: list[Example], view: View) -> None:
+    """Let all but a network's last layer learn from images alone, by Volume Fusion."""
+    import numpy as np
+
+    from lungpipe.deep import weights
+    from lungpipe.deep.nets import build
+    from lungpipe.deep.volume_fusion import pretrain
+
+    plan, seed = config.pretraining, config.training.seed
+    draw, rng = _drawing(learned, view), np.random.default_rng([seed, 1])
+    images = [draw(rng)[0][0] for _ in range(plan.patches)]
+    other = build(config.network.name, 2, config.network.parameters)
+    values = plan.model_dump(include={"levels", "batch", "learning_rate"})
+    found = pretrain(other, images, plan.steps, seed, **values)
+    tail = slice(-max(1, plan.steps // 10), None)
+    _say(
+        f"volume fusion, {plan.steps} steps: cross-entropy {np.mean(found.cross_entropy[tail]):.3f}, by chance "
+        f"{np.mean(found.chance[tail]):.3f}"
+    )
+    weights.load_into(network, found.tensors, "volume fusion", without=(found.head,))
+
+
 def _about(config: TrainingConfig, source: dict[str, Any], trained: Any, learned: int, held: int) -> dict[str, Any]:
     return {
         "network": config.network.name,
         "parameters": config.network.parameters,
         "view": config.view.model_dump(mode="json"),
+        "start": _digest(config.network.start),
+        "pretraining": config.pretraining.model_dump(mode="json") if config.pretraining.steps else {},
         "training": config.training.model_dump(mode="json", exclude={"device"}),
         "trained_on": {**source, "nodules": learned, "held_back": held},
         "dice_held_back": trained.best.dice,
         "epoch": trained.best.number,
     }
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of the weights that a training began with; empty for none."""
+    from lungpipe.deep import weights
+
+    return weights.digest(Path(path)) if path else ""
 
 
 def _tell(epochs: int) -> Callable[[Epoch], None]:

@@ -54,6 +54,19 @@ class NetworkSection(_Section):
     start: str = ""
 
 
+class PretrainingSection(_Section):
+    """Volume Fusion on the images of the nodules to learn from, before their masks are seen; no steps for none.
+
+    See :func:`lungpipe.deep.volume_fusion.pretrain`.
+    """
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    patches: Annotated[int, Field(ge=2)] = 64
+    levels: Positive = 4
+    batch: Positive = 4
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3
+
+
 class TrainingSection(_Section):
     """See :class:`lungpipe.deep.train.Training`."""
 
@@ -66,6 +79,9 @@ class TrainingSection(_Section):
     loss_parameters: dict[str, Any] = Field(default_factory=dict)
     patience: Positive = 10
     seed: Annotated[int, Field(ge=0)] = 0
+    unfreeze_epochs: Annotated[int, Field(ge=0)] = 0
+    unfreeze_groups: Annotated[int, Field(ge=2)] = 4
+    unfreeze_ratio: Annotated[float, Field(ge=1)] = 2.6
     device: str = "cpu"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
@@ -76,12 +92,20 @@ class TrainingConfig(_Section):
     data: DataSection = DataSection()
     view: ViewSection = ViewSection()
     network: NetworkSection = NetworkSection()
+    pretraining: PretrainingSection = PretrainingSection()
     training: TrainingSection = TrainingSection()
 
 
 def load_training(recipe: Path, overrides: list[str] | None = None) -> TrainingConfig:
     """Read and check the recipe of a training; see :func:`read_recipe`."""
     config = read_recipe(recipe, TrainingConfig, (("data", "workspace"), ("network", "start")), overrides)
+    if config.pretraining.steps and config.network.start:
+        raise DatasetError(f"{recipe}: network.start and pretraining.steps are two ways to begin; give one of them")
+    if config.training.unfreeze_epochs and not (config.network.start or config.pretraining.steps):
+        raise DatasetError(
+            f"{recipe}: training.unfreeze_epochs holds back layers that have learned before; give network.start or "
+            "pretraining.steps, or leave it 0"
+        )
     if config.data.source == "workspace" and not (config.data.workspace and config.data.masks):
         raise DatasetError(
             f"{recipe}: data.source = 'workspace' needs data.workspace and data.masks (names of segmenters)"
@@ -90,7 +114,11 @@ def load_training(recipe: Path, overrides: list[str] | None = None) -> TrainingC
 
 
 def read_recipe(
-    recipe: Path, kind: type[Config], paths: tuple[tuple[str, str], ...], overrides: list[str] | None = None
+    recipe: Path,
+    kind: type[Config],
+    paths: tuple[tuple[str, str], ...],
+    overrides: list[str] | None = None,
+    words: tuple[str, ...] = (),
 ) -> Config:
     """Read and check a recipe that is not a run's.
 
@@ -104,6 +132,8 @@ def read_recipe(
         Sections and keys of paths, which are relative to its folder; addresses stay.
     overrides : list of str
         ``section.key=value``, as of ``lungpipe run``.
+    words : tuple of str
+        Values of them that are no paths.
 
     Raises
     ------
@@ -118,8 +148,9 @@ def read_recipe(
         raise DatasetError(f"{recipe} is not TOML: {error}") from error
     for section, key in paths:
         table = values.get(section)
-        if isinstance(table, dict) and isinstance(table.get(key), str) and table[key] and "://" not in table[key]:
-            table[key] = str(recipe.resolve().parent / table[key])
+        given = table.get(key) if isinstance(table, dict) else None
+        if isinstance(given, str) and given and "://" not in given and given not in words:
+            values[section][key] = str(recipe.resolve().parent / given)
     for text in overrides or []:
         override(values, text)
     try:

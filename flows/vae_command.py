@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.workspace_nodules import NodulesSection, divided, source_of, wanted
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -17,25 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from lungpipe.deep.vae.patches import Sight
+    from flows.workspace_nodules import Side
     from lungpipe.deep.vae.training import VaeEpoch, VaeTrained
-    from lungpipe.store.place import Place
 
 Positive = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VaeDataSection(_Section):
-    """Nodules of a finished workspace: whose masks, and which patients by their pseudonyms; all if ``only`` is empty."""
-
-    workspace: str
-    segmenter: str
-    only: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    held_back: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
 
 class VaeSection(_Section):
@@ -69,28 +58,24 @@ class VaeTrainingSection(_Section):
 class VaeConfig(_Section):
     """A whole recipe."""
 
-    data: VaeDataSection
+    data: NodulesSection
     vae: VaeSection = VaeSection()
     training: VaeTrainingSection = VaeTrainingSection()
-
-
-@dataclass(eq=False, slots=True)
-class _Seen:
-    """Images of nodules, and whose they are."""
-
-    images: list[NDArray[np.float32]] = field(default_factory=list)
-    patients: set[str] = field(default_factory=set)
-    nodules: int = 0
 
 
 def train_vae(
     recipe: Annotated[Path, typer.Argument(help="Recipe of the training (TOML).")],
     out: Annotated[Path, typer.Option(help="File of weights to write (.safetensors).")] = Path("vae.safetensors"),
+    folder: Annotated[
+        Path | None, typer.Option(help="For the checkpoint and TensorBoard's log; default: OUT's name + '-training'.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable.")
     ] = None,
 ) -> None:
     """Train a variational autoencoder on the nodules of a finished workspace; labels play no part.
+
+    The same command goes on where a training was cut off.
 
     Use it with features.embedders = ["vae"] and weights = "..." under [features.embedder_parameters.vae]. Train it on other
     patients than those of the benchmark: on another cohort, or with data.exclude. The file says which scans it saw.
@@ -105,17 +90,20 @@ def train_vae(
     for module in ("torch", "monai", "safetensors"):
         needed(module, "deep")
     from lungpipe.deep import weights
+    from lungpipe.deep.vae.patches import Sight
 
-    table, place = _wanted(config.data)
-    sides = _seen(place, table, config)
-    network, trained = _trained(config, *(side.images for side in sides))
+    table, place = wanted(config.data)
+    sight = Sight(**config.vae.model_dump(include={"dims", "voxels", "spacing_mm", "window_hu"}))
+    sides = divided(place, table, config.data.held_back, sight.box, lambda volume, mask: sight.images(volume, mask)[0])
+    folder = folder or out.with_name(f"{out.stem}-training")
+    network, trained = _trained(config, sides[0].seen, sides[1].seen, folder)
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.save(out, trained.tensors, _about(config, table, sides, network, trained))
     best, window_hu = trained.best, config.vae.window_hu
     error_hu = best.error * (window_hu[1] - window_hu[0])
     _say(
         f"epoch {best.number} of {len(trained.epochs)}: mean error {error_hu:.0f} HU and {best.divergence:.1f} nats on "
-        f"{sides[1].nodules} held-back nodules"
+        f"{len(sides[1].rows)} held-back nodules"
     )
     print(out)  # noqa: T201  the command line's own output
 
@@ -133,57 +121,8 @@ def load_vae(recipe: Path, overrides: list[str] | None = None) -> VaeConfig:
     return read_recipe(recipe, VaeConfig, (("data", "workspace"),), overrides)
 
 
-def _wanted(data: VaeDataSection) -> tuple[pd.DataFrame, Place]:
-    """Rows of the nodules to learn from, one a nodule, and their workspace."""
-    from lungpipe.store.place import Place
-    from lungpipe.store.tables import read_table
-
-    place = Place.at(data.workspace)
-    if not place.exists("tables/nodules.parquet"):
-        raise DatasetError(f"{place} has no tables/nodules.parquet; give the workspace of a finished run")
-    table = read_table(place, "tables/nodules.parquet")
-    if data.segmenter not in set(table["segmenter"]):
-        there = ", ".join(sorted(map(str, table["segmenter"].unique())))
-        raise DatasetError(f"{place} has no masks by {data.segmenter!r}; there are: {there}")
-    if unknown := sorted({*data.only, *data.exclude} - set(table["patient_id"])):
-        raise DatasetError(f"{place} has no patient {unknown[0]!r}; data.only and data.exclude are pseudonyms (P-...)")
-    table = table[(table["segmenter"] == data.segmenter) & ~table["patient_id"].isin(data.exclude)]
-    if data.only:
-        table = table[table["patient_id"].isin(data.only)]
-    return table.sort_values(["voxels_sha256", "z_mm", "y_mm", "x_mm"]), place
-
-
-def _seen(place: Place, table: pd.DataFrame, config: VaeConfig) -> tuple[_Seen, _Seen]:
-    """Images to learn from, and those of the patients that are held back; patients by the content of their scans."""
-    from flows.lessons import share_of
-    from lungpipe.deep.vae.patches import Sight
-    from lungpipe.store.contents import stored_mask, volume_name
-    from lungpipe.store.volumes import read_volume
-    from tasks.progress import progress
-
-    sight: Sight = Sight(**config.vae.model_dump(include={"dims", "voxels", "spacing_mm", "window_hu"}))
-    first_scan = table.groupby("patient_id")["voxels_sha256"].min()
-    sides = (_Seen(), _Seen())
-    with progress("nodules", len(table)) as advance:
-        for row in table.to_dict("records"):
-            mask = stored_mask(place, row)
-            volume = read_volume(place, volume_name(str(row["volume_id"])), sight.box(mask))
-            patient = str(row["patient_id"])
-            side = sides[share_of(first_scan[patient]) < config.data.held_back]
-            side.images.append(sight.images(volume, mask)[0])
-            side.patients.add(patient)
-            side.nodules += 1
-            advance(1, "")
-    if not all(side.nodules for side in sides):
-        raise DatasetError(
-            f"{sides[0].nodules} nodules to learn from and {sides[1].nodules} held back; give a workspace of more patients, or "
-            "another data.held_back"
-        )
-    return sides
-
-
 def _trained(
-    config: VaeConfig, learned: list[NDArray[np.float32]], held: list[NDArray[np.float32]]
+    config: VaeConfig, learned: list[NDArray[np.float32]], held: list[NDArray[np.float32]], folder: Path
 ) -> tuple[Any, VaeTrained]:
     import numpy as np
     import torch
@@ -194,7 +133,9 @@ def _trained(
     torch.manual_seed(config.training.seed)
     network = LesionVae(**_parameters(config))
     settings = VaeTraining(**config.training.model_dump())
-    trained = train_vae(network, np.concatenate(learned), np.concatenate(held), settings, _tell(settings.epochs))
+    images = np.concatenate(learned), np.concatenate(held)
+    of = config.model_dump_json(exclude={"training"})
+    trained = train_vae(network, *images, settings, folder, _tell(settings.epochs), of=of)
     network.load_state_dict(trained.tensors)
     return network, trained
 
@@ -204,12 +145,12 @@ def _parameters(config: VaeConfig) -> dict[str, Any]:
 
 
 def _about(
-    config: VaeConfig, table: pd.DataFrame, sides: tuple[_Seen, _Seen], network: Any, trained: VaeTrained
+    config: VaeConfig, table: pd.DataFrame, sides: tuple[Side[Any], Side[Any]], network: Any, trained: VaeTrained
 ) -> dict[str, Any]:
     """What the file of weights says of itself; patients by the fingerprints of their scans."""
     import numpy as np
 
-    from lungpipe.deep.vae.header import NETWORK, fingerprints
+    from lungpipe.deep.vae.header import NETWORK
     from lungpipe.deep.vae.loaded import described
 
     return {
@@ -217,17 +158,8 @@ def _about(
         "parameters": _parameters(config),
         "sight": config.vae.model_dump(mode="json", include={"dims", "voxels", "spacing_mm", "window_hu"}),
         "training": config.training.model_dump(mode="json", exclude={"device"}),
-        "latents": described(network, np.concatenate(sides[0].images)),
-        "trained_on": {
-            "datasets": sorted(map(str, table["dataset"].unique())),
-            "intensities": "simulated" if (table["intensities"] == "simulated").any() else "measured",
-            "segmenter": config.data.segmenter,
-            "patients": len(sides[0].patients | sides[1].patients),
-            "patients_held_back": len(sides[1].patients),
-            "nodules": sides[0].nodules + sides[1].nodules,
-            "images": sum(map(len, sides[0].images)),
-            "scans": fingerprints(map(str, table["voxels_sha256"])),
-        },
+        "latents": described(network, np.concatenate(sides[0].seen)),
+        "trained_on": {**source_of(config.data, table, sides), "images": sum(map(len, sides[0].seen))},
         "held_back": {"error": trained.best.error, "divergence": trained.best.divergence, "epoch": trained.best.number},
     }
 

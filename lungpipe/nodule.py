@@ -78,3 +78,17 @@ class Nodule:
     clicks: tuple[Click, ...] = ()
     clinical: tuple[tuple[str, str | float | None], ...] = ()
     ratings: tuple[tuple[str, float], ...] = ()
+
+
+def boxed(mask: Mask) -> Nodule:
+    """A nodule without identifiers whose box is the bounds of a mask.
+
+    Parameters
+    ----------
+    mask : Mask
+        Not empty.
+    """
+    low, high = mask.bounds
+    x, y, z = mask.frame.to_lps([(a + b - 1) / 2 for a, b in zip(low, high, strict=True)]).tolist()
+    dz, dy, dx = ((b - a) * s for a, b, s in zip(low, high, mask.frame.spacing_mm, strict=True))
+    return Nodule("", "", "", (x, y, z), (dx, dy, dz))

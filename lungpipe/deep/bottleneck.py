@@ -5,7 +5,6 @@ The finest layer tells images of another scanner, the narrowest nodules of anoth
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from lungpipe.deep import device as devices
 from lungpipe.deep import predict
 from lungpipe.errors import DatasetError
-from lungpipe.segment.network import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +167,7 @@ def nodule_features(segmenter: Network, module: str = "") -> Callable[[CTVolume,
     Parameters
     ----------
     segmenter : Network
-        ``network``, or one of an architecture.
+        ``network``, or one of an architecture; of an ensemble its first.
     module : str
         Whose output; by default the :func:`finest`.
 
@@ -179,8 +177,7 @@ def nodule_features(segmenter: Network, module: str = "") -> Callable[[CTVolume,
         As :func:`lungpipe.deep.predict.trained`.
     """
     devices.settle()
-    path = str(Path(segmenter.weights).expanduser()) if segmenter.weights else shipped()
-    trained = predict.trained(path, segmenter.weights_sha256, segmenter.device, segmenter.architecture)
+    trained = predict.trained(segmenter.paths[0], segmenter.weights_sha256, segmenter.device, segmenter.architecture)
     module = module or finest(trained.network, 2, trained.view.voxels)
     features = features_from(trained.network, module)
 

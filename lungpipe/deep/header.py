@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 #: Key of our record among a file's metadata.
 ABOUT = "lungpipe"
 #: A header is at most this long; the format allows 100 MB.
 MOST_BYTES = 50_000_000
+#: Digits of a scan's fingerprint that a header holds.
+DIGITS = 16
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -41,3 +44,30 @@ def read_record(path: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = json.loads(metadata[ABOUT])
     return found
+
+
+def fingerprints(scans: Iterable[str]) -> list[str]:
+    """Fingerprints of scans as a header holds them: the beginning of the SHA-256 of their HU, sorted.
+
+    They tell the same image under any pseudonym and in any archive, and nobody without it.
+
+    Parameters
+    ----------
+    scans : iterable of str
+        ``voxels_sha256`` of the table of nodules.
+    """
+    return sorted({scan[:DIGITS] for scan in scans})
+
+
+def seen(about: Mapping[str, Any], scans: Iterable[str]) -> tuple[int, int]:
+    """How many of some scans a network was trained on or chosen by, and how many there are.
+
+    Parameters
+    ----------
+    about : mapping
+        A record whose ``trained_on`` has ``scans``.
+    scans : iterable of str
+        ``voxels_sha256`` of the table of nodules.
+    """
+    here = set(fingerprints(scans))
+    return len(here & set(about["trained_on"]["scans"])), len(here)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tensorboardX import SummaryWriter
 
 from lungpipe.deep.device import device_of, laid_out, precision, settle
+from lungpipe.deep.epochs import best_of, course
+from lungpipe.deep.unfreeze import Unfreezing, freeze, groups_of, parameter_groups
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 WARM_UP, LAST_SHARE = 0.03, 0.01
 #: Largest norm of a step's gradients.
 CLIP = 5.0
-CHECKPOINT, HISTORY = "checkpoint.pt", "history.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,13 @@ class Training:
         Epochs without a better Dice on the held-back nodules after which training ends.
     seed : int
         Of the weights, the patches and their order.
+    unfreeze_epochs : int
+        To fine-tune: the last layer learns first, and after so many epochs each another group of layers joins it, more slowly
+        (:mod:`lungpipe.deep.unfreeze`). 0 lets all layers learn from the beginning.
+    unfreeze_groups : int
+        Groups of layers.
+    unfreeze_ratio : float
+        Learning rate of a group over that of the one before it.
     device, precision : str
         See :mod:`lungpipe.deep.device`.
 
@@ -68,6 +73,9 @@ class Training:
     loss_parameters: Mapping[str, Any] = field(default_factory=dict)
     patience: int = 10
     seed: int = 0
+    unfreeze_epochs: int = 0
+    unfreeze_groups: int = 4
+    unfreeze_ratio: float = 2.6
     device: str = "cpu"
     precision: str = "auto"
 
@@ -80,6 +88,8 @@ class Training:
                 f"training.learning_rate lies between 0 and 1 and weight_decay from 0 on, found {self.learning_rate:g} and "
                 f"{self.weight_decay:g}"
             )
+        if self.unfreeze_epochs:
+            Unfreezing(self.unfreeze_epochs, self.unfreeze_ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,11 @@ class Trained:
     @property
     def best(self) -> Epoch:
         """The first epoch of the highest Dice."""
-        return max(self.epochs, key=lambda one: one.dice)
+        return best_of(self.epochs, _dice)
+
+
+def _dice(epoch: Epoch) -> float:
+    return epoch.dice
 
 
 def train(
@@ -112,11 +126,10 @@ def train(
     settings: Training,
     folder: Path,
     tell: Callable[[Epoch], None] | None = None,
+    *,
+    of: str = "",
 ) -> Trained:
-    """Train a network.
-
-    What is random in an epoch depends on the seed and the epoch's number alone, so that a training that was cut off and goes
-    on ends with the weights of one that was not.
+    """Train a network; see :func:`lungpipe.deep.epochs.course`.
 
     Parameters
     ----------
@@ -131,56 +144,65 @@ def train(
         For the checkpoint, the history and TensorBoard's log. A checkpoint in it is gone on from.
     tell : callable, optional
         Called after every epoch.
+    of : str
+        What the training depends on beside the settings, as text: a checkpoint of something else is refused.
 
     Raises
     ------
     DatasetError
-        If nothing is held back, the checkpoint is of other settings, or the loss is no number.
+        If nothing is held back, the checkpoint is of another training, or the loss is no number.
     """
     if not held:
         raise DatasetError("training needs held-back nodules to choose the best epoch by, found none")
     settle()
     device = device_of(settings.device)
-    run = _Run(laid_out(network.to(device)), settings, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    run.resume(folder / CHECKPOINT)
-    with _log(folder) as log:
-        while not run.over:
-            epoch = run.epoch(draw, held)
-            run.keep(folder)
-            log(epoch)
-            if tell is not None:
-                tell(epoch)
-    return Trained(run.best, tuple(run.epochs))
+    run = _Run(laid_out(network.to(device)), settings, device, held[0][0])
+    best, epochs = course(
+        run.parts,
+        lambda number: run.epoch(number, draw, held),
+        Epoch,
+        value=_dice,
+        over=lambda done: _over(done, settings),
+        folder=folder,
+        made_by=[asdict(settings), of],
+        tell=tell,
+    )
+    return Trained(best, epochs)
+
+
+def _over(epochs: Sequence[Epoch], settings: Training) -> bool:
+    if not epochs or len(epochs) >= settings.epochs:
+        return bool(epochs)
+    return len(epochs) - best_of(epochs, _dice).number >= settings.patience
 
 
 class _Run:
-    """A network, its optimiser, and how far they have come."""
+    """A network, its loss and its optimiser."""
 
-    def __init__(self, network: Any, settings: Training, device: Any) -> None:
+    def __init__(self, network: Any, settings: Training, device: Any, patch: NDArray[np.float32]) -> None:
         from lungpipe.deep.losses import loss
 
         self.network, self.settings, self.device = network, settings, device
         self.loss = loss(settings.loss, settings.loss_parameters)
-        parameters = [*network.parameters()]
+        self.plan = Unfreezing(max(1, settings.unfreeze_epochs), settings.unfreeze_ratio)
+        self.frozen: list[list[Any]] = []
+        groups: list[dict[str, Any]] = [{"params": [*network.parameters()]}]
+        if settings.unfreeze_epochs:
+            self.frozen = groups_of(network, torch.from_numpy(patch)[None].to(device), settings.unfreeze_groups)
+            groups = parameter_groups(self.frozen, settings.learning_rate, self.plan)
+        if isinstance(self.loss, torch.nn.Module) and (own := [*self.loss.to(device).parameters()]):
+            groups.append({"params": own})
+        self.optimiser = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
+        self.rate = settings.learning_rate
+        self.parts: dict[str, Any] = {"network": network, "optimiser": self.optimiser}
         if isinstance(self.loss, torch.nn.Module):
-            parameters += [*self.loss.to(device).parameters()]
-        self.optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-        self.epochs: list[Epoch] = []
-        self.best: dict[str, Any] = {}
+            self.parts["loss"] = self.loss
 
-    @property
-    def over(self) -> bool:
-        done = len(self.epochs)
-        if done >= self.settings.epochs:
-            return True
-        return done > 0 and done - 1 - int(np.argmax([one.dice for one in self.epochs])) >= self.settings.patience
-
-    def epoch(self, draw: Callable[[np.random.Generator], Patch], held: Sequence[Patch]) -> Epoch:
-        number = len(self.epochs)
+    def epoch(self, number: int, draw: Callable[[np.random.Generator], Patch], held: Sequence[Patch]) -> Epoch:
         rng = np.random.default_rng([self.settings.seed, number])
         torch.manual_seed(int(rng.integers(2**31)))
         self.network.train()
+        freeze(self.frozen, self.plan.trainable_at(number, len(self.frozen)))
         total = 0.0
         for step, patches in enumerate(self._batches(draw, rng)):
             self._set_rate(number * self.settings.steps + step)
@@ -197,11 +219,7 @@ class _Run:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
             self.optimiser.step()
             total += float(value.detach())
-        found = Epoch(number + 1, total / self.settings.steps, self.dice(held), self.optimiser.param_groups[0]["lr"])
-        if not self.epochs or found.dice > max(one.dice for one in self.epochs):
-            self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-        self.epochs.append(found)
-        return found
+        return Epoch(number + 1, total / self.settings.steps, self.dice(held), self.rate)
 
     def _batches(
         self, draw: Callable[[np.random.Generator], Patch], rng: np.random.Generator
@@ -247,51 +265,6 @@ class _Run:
             share = (step + 1) / warm
         else:
             share = LAST_SHARE + (1 - LAST_SHARE) * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
+        self.rate = self.settings.learning_rate * share
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * share
-
-    def keep(self, folder: Path) -> None:
-        """Write a checkpoint and the history, each as a whole or not at all."""
-        state = {
-            "settings": json.dumps(asdict(self.settings), sort_keys=True),
-            "network": self.network.state_dict(),
-            "loss": self.loss.state_dict() if isinstance(self.loss, torch.nn.Module) else {},
-            "optimiser": self.optimiser.state_dict(),
-            "best": self.best,
-            "epochs": [asdict(one) for one in self.epochs],
-        }
-        beside = folder / f".{CHECKPOINT}.part"
-        torch.save(state, beside)
-        beside.replace(folder / CHECKPOINT)
-        (folder / HISTORY).write_text(json.dumps([asdict(one) for one in self.epochs], indent=1))
-
-    def resume(self, path: Path) -> None:
-        if not path.is_file():
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["settings"] != json.dumps(asdict(self.settings), sort_keys=True):
-            raise DatasetError(
-                f"{path} is of a training with other settings; give another folder, or remove it to start anew"
-            )
-        self.network.load_state_dict(state["network"])
-        if isinstance(self.loss, torch.nn.Module):
-            self.loss.load_state_dict(state["loss"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.best = state["best"]
-        self.epochs = [Epoch(**one) for one in state["epochs"]]
-
-
-@contextmanager
-def _log(folder: Path) -> Iterator[Callable[[Epoch], None]]:
-    """TensorBoard's log of a training."""
-    writer = SummaryWriter(str(folder / "log"))
-
-    def add(epoch: Epoch) -> None:
-        for name in ("loss", "dice", "learning_rate"):
-            writer.add_scalar(name, getattr(epoch, name), epoch.number)
-        writer.flush()
-
-    try:
-        yield add
-    finally:
-        writer.close()
+            group["lr"] = self.rate * group.get("rate_share", 1.0)

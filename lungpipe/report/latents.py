@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import rankdata
 
+from lungpipe.deep.header import seen
 from lungpipe.deep.vae.clusters import clusters_of
-from lungpipe.deep.vae.header import in_words, read_header, seen
+from lungpipe.deep.vae.header import in_words, read_header
 from lungpipe.embedding import PREFIX
 from lungpipe.errors import DatasetError, LungpipeError
 from lungpipe.learn.cohort import IDENTITY

@@ -24,6 +24,8 @@ from lungpipe.segment.steps import at_seed
 from lungpipe.volume import Mask
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from lungpipe.geometry import IndexTriple
@@ -57,6 +59,9 @@ class Network:
     ----------
     weights : str
         File that ``lungpipe train-segmenter`` wrote; empty for the weights that come with lungpipe. Not recorded; its hash is.
+    ensemble : tuple of str
+        Files of further networks, such as of trainings with other seeds, whose probabilities are averaged with its. Not recorded;
+        the hash is of all files.
     threshold : float
         A voxel is inside from this probability on.
     flips : bool
@@ -73,7 +78,7 @@ class Network:
     runtime : str
         Name and version of what runs it.
     weights_sha256 : str
-        SHA-256 of the file.
+        SHA-256 of the file; of an ensemble, of its files one after another.
 
     Raises
     ------
@@ -89,6 +94,7 @@ class Network:
     architecture: ClassVar[str] = ""
 
     weights: str = field(default="", metadata=HERE_ONLY)
+    ensemble: tuple[str, ...] = field(default=(), metadata=HERE_ONLY)
     threshold: float = 0.5
     flips: bool = True
     samples: int = 0
@@ -116,20 +122,22 @@ class Network:
         except PackageNotFoundError as error:
             raise PluginError("torch is not installed; install it with: pip install 'lungpipe[deep]'") from error
         object.__setattr__(self, "runtime", runtime)
-        object.__setattr__(self, "weights_sha256", weights_digest([self.path]))
+        object.__setattr__(self, "ensemble", tuple(self.ensemble))
+        object.__setattr__(self, "weights_sha256", weights_digest(self.paths))
 
     @property
     def trained_on(self) -> tuple[str, ...]:
         """Names of the data sets whose nodules its weights were trained on."""
-        return tuple(read_record(Path(self.path)).get("trained_on", {}).get("datasets", ()))
+        records = [read_record(Path(path)) for path in self.paths]
+        return tuple(dict.fromkeys(name for one in records for name in one.get("trained_on", {}).get("datasets", ())))
 
     @property
-    def path(self) -> str:
-        """The file of weights."""
-        return str(Path(self.weights).expanduser()) if self.weights else shipped()
+    def paths(self) -> tuple[str, ...]:
+        """The files of weights."""
+        return tuple(str(Path(path).expanduser()) for path in (self.weights or shipped(), *self.ensemble))
 
     def maps(self, volume: CTVolume, nodule: Nodule) -> tuple[ProbabilityMap, ...]:
-        """Probabilities on the image's grid: one map a reflection, or one a draw of a probabilistic network.
+        """Probabilities on the image's grid: of each network one map a reflection, or one a draw of a probabilistic network.
 
         Parameters
         ----------
@@ -144,12 +152,15 @@ class Network:
         SegmentationError
             ``network_failed`` if the network gives values that are no numbers.
         """
-        if weights_digest([self.path]) != self.weights_sha256:
+        if weights_digest(self.paths) != self.weights_sha256:
             raise PluginError(
                 f"{self.name}: the file of weights is not what it was when the run was planned; run again"
             )
+        return tuple(one for path in self.paths for one in self._maps_of(path, volume, nodule))
+
+    def _maps_of(self, path: str, volume: CTVolume, nodule: Nodule) -> Iterator[ProbabilityMap]:
         predict = needed("lungpipe.deep.predict", "deep")
-        trained = predict.trained(self.path, self.weights_sha256, self.device, self.architecture)
+        trained = predict.trained(path, self.weights_sha256, self.device, self.architecture)
         patch = trained.view.patch(volume.frame, nodule.centre_mm or (0.0, 0.0, 0.0), nodule.size_mm or (0.0, 0.0, 0.0))
         channels = trained.view.channels(volume, nodule, patch)
         found = predict.probabilities(
@@ -157,8 +168,8 @@ class Network:
         )
         if not np.all(np.isfinite(found)):
             raise SegmentationError("network_failed", "the network gave values that are no numbers for this nodule")
-        back = [patch.bring_back(values, volume.frame) for values in found]
-        return tuple(ProbabilityMap(values, start) for values, start in back)
+        for values in found:
+            yield ProbabilityMap(*patch.bring_back(values, volume.frame))
 
     def __call__(self, volume: CTVolume, nodule: Nodule) -> Mask:
         """Segment one nodule; see :class:`lungpipe.segment.Segmenter`.
@@ -175,9 +186,11 @@ class Network:
             raise SegmentationError(
                 "constant_region", f"every voxel of the box has {held[0]:g} HU; check the annotation"
             )
+        from lungpipe.deep.uncertainty import common_box
+
         maps = self.maps(volume, nodule)
-        start = maps[0].start
-        mean = np.mean([one.values for one in maps], axis=0)
+        stack, start = common_box([one.values for one in maps], [one.start for one in maps])
+        mean = stack.mean(axis=0)
         stop = (start[0] + mean.shape[0], start[1] + mean.shape[1], start[2] + mean.shape[2])
         seed, box = (
             Mask(part, volume.frame, prompt.crop.start).within(start, stop).voxels for part in (prompt.seed, prompt.box)

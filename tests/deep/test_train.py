@@ -71,6 +71,35 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(tmp_path):
 FIELDS = {name: getattr(SETTINGS, name) for name in ("epochs", "steps", "batch", "learning_rate", "patience", "seed")}
 
 
+def test_layers_are_freed_from_the_last_to_the_first(tmp_path):
+    """The first layer is as it was until its turn comes; a training cut off before that frees it all the same."""
+    settings = Training(**{**FIELDS, "unfreeze_epochs": 2, "unfreeze_groups": 2})
+    one, before = network(), network()[0].weight.detach().clone()
+    held = []
+
+    def watch(epoch):
+        held.append(torch.equal(one[0].weight, before))
+
+    whole = train(one, patch, HELD, settings, tmp_path / "whole", watch)
+    assert held == [True, True, False, False]
+
+    def cut(epoch):
+        if epoch.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), patch, HELD, settings, tmp_path / "cut", cut)
+    resumed = train(network(seed=9), patch, HELD, settings, tmp_path / "cut")
+    assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+
+
+def test_what_a_training_depends_on_is_compared(tmp_path):
+    """A checkpoint of other data or another network is refused, though the settings are the same."""
+    train(network(), patch, HELD, SETTINGS, tmp_path, of="these nodules")
+    with pytest.raises(DatasetError, match="other settings"):
+        train(network(), patch, HELD, SETTINGS, tmp_path, of="other nodules")
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     """What was trained otherwise is not gone on with in silence."""
     train(network(), patch, HELD, Training(**{**FIELDS, "epochs": 1}), tmp_path)

@@ -7,8 +7,9 @@ import typer
 from typer.testing import CliRunner
 
 from flows.vae_command import load_vae, train_vae
+from lungpipe.deep.header import seen
 from lungpipe.deep.vae.embedder import Vae
-from lungpipe.deep.vae.header import read_header, seen
+from lungpipe.deep.vae.header import read_header
 from lungpipe.errors import DatasetError
 from lungpipe.store.contents import stored_mask, volume_name
 from lungpipe.store.place import Place
@@ -64,17 +65,20 @@ def test_a_workspace_ends_as_weights_that_say_whom_they_saw(recipe, finished, tm
     place, row = Place.at(finished[0]), table.to_dict("records")[0]
     volume = read_volume(place, volume_name(row["volume_id"]))
     assert len(Vae(str(out))(volume, stored_mask(place, row))) == 3
-    assert run(recipe, "--out", out).exit_code == 0
+    assert run(recipe, "--out", out, "--folder", tmp_path / "anew").exit_code == 0
     assert out.read_bytes() == content
-    assert run(recipe, "--out", out, "--set", "training.seed=1").exit_code == 0
+    assert "other settings" in str(run(recipe, "--out", out, "--set", "training.seed=1").exception)
+    done = run(recipe, "--out", out, "--folder", tmp_path / "other", "--set", "training.seed=1")
+    assert done.exit_code == 0, done.output
     assert out.read_bytes() != content
 
 
 def test_patients_who_are_left_out_are_not_seen(recipe, finished, tmp_path):
     """Neither patients of data.exclude nor those beyond data.only are in the file."""
-    table, out = table_of(finished), tmp_path / "vae.safetensors"
+    table = table_of(finished)
     patients = sorted(table["patient_id"])
     for key, gone in (("exclude", patients[:2]), ("only", patients[4:])):
+        out = tmp_path / f"{key}.safetensors"
         given = gone if key == "exclude" else patients[:4]
         done = run(recipe, "--out", out, "--set", f"data.{key}={given}", "--set", "data.held_back=0.5")
         assert done.exit_code == 0, done.output

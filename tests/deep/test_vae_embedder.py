@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lungpipe.deep import weights
+from lungpipe.deep.header import seen
 from lungpipe.deep.vae.embedder import Vae
-from lungpipe.deep.vae.header import in_words, read_header, seen, weights_of
+from lungpipe.deep.vae.header import in_words, read_header, weights_of
 from lungpipe.deep.vae.loaded import Autoencoder, autoencoder, described
 from lungpipe.deep.vae.networks import LesionVae
 from lungpipe.deep.vae.patches import OUTSIDE_HU, Sight

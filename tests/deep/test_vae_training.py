@@ -50,11 +50,11 @@ def test_networks_that_cannot_be_built_are_refused(wrong):
         LesionVae(**{"kind": "gaussian", "latent": 3, "dims": 2, "voxels": 16, "width": 8} | wrong)
 
 
-def test_a_few_epochs_make_images_more_alike():
+def test_a_few_epochs_make_images_more_alike(tmp_path):
     """On balls it has not seen, the error falls by a third within a few steps; the best epoch is the one of the best bound."""
     learned, held = balls(16)[0], balls(8, seed=1)[0]
     told = []
-    trained = train_vae(network(), learned, held, VaeTraining(epochs=8, **FAST), told.append)
+    trained = train_vae(network(), learned, held, VaeTraining(epochs=8, **FAST), tmp_path, told.append)
     assert [epoch.number for epoch in told] == list(range(1, 9))
     assert trained.best.error < 0.67 * told[0].error
     assert trained.best.bound == min(epoch.bound for epoch in told)
@@ -63,45 +63,67 @@ def test_a_few_epochs_make_images_more_alike():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaussian", "dirichlet"])
-def test_an_autoencoder_learns_the_size_of_balls(kind):
+def test_an_autoencoder_learns_the_size_of_balls(kind, tmp_path):
     """On balls it has not seen the error falls to less than a third, and a latent follows their radius."""
     (learned, _), (held, radii) = balls(32), balls(16, seed=1)
     one = network(kind)
-    trained = train_vae(one, learned, held, VaeTraining(epochs=40, **FAST))
+    trained = train_vae(one, learned, held, VaeTraining(epochs=40, **FAST), tmp_path)
     assert trained.best.error < trained.epochs[0].error / 3
     one.load_state_dict(trained.tensors)
     latents, _ = latents_and_information(one, held)
     assert max(abs(np.corrcoef(latents.T, radii)[-1, :-1])) > 0.9
 
 
-def test_one_seed_gives_one_set_of_weights():
+def test_one_seed_gives_one_set_of_weights(tmp_path):
     """Two trainings by one seed end with the same weights, one by another seed with others."""
     learned, held = balls(8)[0], balls(4, seed=1)[0]
-    found = [train_vae(network(), learned, held, VaeTraining(epochs=2, seed=s, **FAST)).tensors for s in (3, 3, 4)]
+    found = [
+        train_vae(network(), learned, held, VaeTraining(epochs=2, seed=seed, **FAST), tmp_path / str(k)).tensors
+        for k, seed in enumerate((3, 3, 4))
+    ]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
 
 
-def test_training_ends_when_nothing_gets_better():
+def test_a_training_that_was_cut_off_ends_as_one_that_was_not(tmp_path):
+    """Weights and history after a cut are those without it; a checkpoint of another training is refused."""
+    learned, held = balls(8)[0], balls(4, seed=1)[0]
+    settings = VaeTraining(epochs=3, **FAST)
+    whole = train_vae(network(), learned, held, settings, tmp_path / "whole")
+
+    def cut(epoch):
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_vae(network(), learned, held, settings, tmp_path / "cut", cut)
+    resumed = train_vae(network(seed=9), learned, held, settings, tmp_path / "cut")
+    assert resumed.epochs == whole.epochs
+    assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+    with pytest.raises(DatasetError, match="other settings"):
+        train_vae(network(), learned, held, settings, tmp_path / "cut", of="other images")
+
+
+def test_training_ends_when_nothing_gets_better(tmp_path):
     """With a learning rate that moves nothing, it ends after the epochs of its patience."""
     learned, held = balls(4)[0], balls(4, seed=1)[0]
     settings = VaeTraining(epochs=30, patience=3, **FAST | {"learning_rate": 1e-30, "weight_decay": 0.0})
-    assert len(train_vae(network(), learned, held, settings).epochs) == 4
+    assert len(train_vae(network(), learned, held, settings, tmp_path).epochs) == 4
 
 
 @pytest.mark.parametrize("sides", [(0, 4), (4, 0)])
-def test_training_on_nothing_is_refused(sides):
+def test_training_on_nothing_is_refused(sides, tmp_path):
     """Both images to learn from and held-back ones are needed."""
     images = balls(4)[0]
     with pytest.raises(DatasetError, match="found"):
-        train_vae(network(), images[: sides[0]], images[: sides[1]], VaeTraining(epochs=1, **FAST))
+        train_vae(network(), images[: sides[0]], images[: sides[1]], VaeTraining(epochs=1, **FAST), tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_training():
+def test_a_loss_that_is_no_number_stops_training(tmp_path):
     """Images that are no numbers stop at once, with the setting to change."""
     images = np.full((4, 16, 16), np.nan, dtype=np.float32)
     with pytest.raises(DatasetError, match=r"lower training\.learning_rate"):
-        train_vae(network(), images, images, VaeTraining(epochs=1, **FAST))
+        train_vae(network(), images, images, VaeTraining(epochs=1, **FAST), tmp_path)
 
 
 @pytest.mark.parametrize(

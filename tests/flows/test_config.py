@@ -25,6 +25,15 @@ def test_paths_are_relative_to_the_recipe(tmp_path):
     assert load_config(path, ["cohort.dicom=/data/ct"]).cohort.dicom == "/data/ct"
 
 
+def test_weights_of_segmenters_are_relative_to_the_recipe(tmp_path):
+    """One file or a list of them; an absolute path stays."""
+    text = MINIMAL + '[segment]\nmethods = ["network"]\n[segment.parameters.network]\nweights = "a.safetensors"\n'
+    config = load_config(recipe(tmp_path, text + 'ensemble = ["b.safetensors", "/data/c.safetensors"]\n'))
+    given = config.segment.parameters["network"]
+    assert given["weights"] == str(tmp_path / "a.safetensors")
+    assert list(given["ensemble"]) == [str(tmp_path / "b.safetensors"), "/data/c.safetensors"]
+
+
 def test_overrides_are_typed(tmp_path):
     """--set takes TOML values, and a bare word as text."""
     overrides = ["regions.radii_mm=[0, 3.5]", "run.workers=1", "regions.clip=none", "benchmark.seed=3"]

@@ -1,5 +1,6 @@
 """The command `train-segmenter`: a network from a finished workspace, used by a run's segmenter."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -74,15 +75,33 @@ def test_a_network_learns_from_a_workspace(monkeypatch, capsys, tmp_path, recipe
     assert [one["number"] for one in history] == [1, 2]
 
 
+def test_a_training_begins_with_images_alone(monkeypatch, capsys, tmp_path, recipe):
+    """Volume Fusion first, then the last layer, then the others; the file says so, and what a training started from."""
+    out = tmp_path / "own.safetensors"
+    before = ("--set", "pretraining.steps=2", "--set", "pretraining.patches=2", "--set", "training.unfreeze_epochs=1")
+    assert run(monkeypatch, recipe, "--out", out, *before) == 0
+    assert "volume fusion, 2 steps: cross-entropy" in capsys.readouterr().err
+    assert read_record(out)["pretraining"]["steps"] == 2
+    assert read_record(out)["training"]["unfreeze_epochs"] == 1
+    assert run(monkeypatch, recipe, "--out", out, *before) == 0
+    assert "volume fusion" not in capsys.readouterr().err
+    further = tmp_path / "further.safetensors"
+    assert run(monkeypatch, recipe, "--out", further, "--set", f'network.start="{out}"') == 0
+    assert read_record(further)["start"] == hashlib.sha256(out.read_bytes()).hexdigest()
+
+
 def test_a_training_recipe_is_checked_whole(tmp_path, recipe):
     """A misspelt key, a value without sense, masks that are not named: told before any work."""
     for change, words in (
         ("training.epoch=3", "training.epoch"),
         ("training.steps=0", "training.steps"),
         ("data.masks=[]", "needs data.workspace and data.masks"),
+        ("training.unfreeze_epochs=1", "learned before"),
     ):
         with pytest.raises(DatasetError, match=words):
             load_training(recipe, [change])
+    with pytest.raises(DatasetError, match="two ways to begin"):
+        load_training(recipe, ["network.start=x.safetensors", "pretraining.steps=5"])
     with pytest.raises(DatasetError, match="no recipe at"):
         load_training(tmp_path / "none.toml")
 

@@ -1,5 +1,6 @@
 """The segmenter `network`: the weights that come with lungpipe, other weights, and what is refused."""
 
+import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -56,7 +57,7 @@ def test_mean_dice_of_the_shipped_network(network, capsys):
 
 def test_what_it_was_trained_on_is_in_its_file(network):
     """The header names the data, the seeds and the figure on held-back nodules; the hash is in the record of a run."""
-    record = read_record(Path(network.path))
+    record = read_record(Path(network.paths[0]))
     assert network.trained_on == ("LIDC-IDRI",)
     assert record["trained_on"]["datasets"] == ["LIDC-IDRI"]
     assert record["trained_on"]["intensities"] == "simulated"
@@ -91,6 +92,37 @@ def test_probabilities_come_by_reflection(network):
     assert len(maps) == 8
     assert all(m.values.min() >= 0 and m.values.max() <= 1 for m in maps)
     assert {m.start for m in maps} == {maps[0].start}
+
+
+def test_an_ensemble_gives_the_maps_of_each_of_its_networks(network, tmp_path):
+    """Its mask is that of their mean, its hash that of all files, and a member that is missing is told."""
+    from safetensors.numpy import load_file, save_file
+
+    from lungpipe.deep.header import ABOUT
+
+    tensors = load_file(network.paths[0])
+    rng = np.random.default_rng(0)
+    other = {
+        name: value + 0.02 * rng.standard_normal(value.shape).astype(value.dtype) for name, value in tensors.items()
+    }
+    path = tmp_path / "other.safetensors"
+    save_file(other, path, metadata={ABOUT: json.dumps(read_record(Path(network.paths[0])))})
+    both = Network(ensemble=[str(path)])
+    (one,) = lessons(1, SEED, held_back=True)
+    maps = both.maps(one.volume, one.nodule)
+    assert len(maps) == 16
+    for mine, alone in zip(
+        maps,
+        (*network.maps(one.volume, one.nodule), *Network(weights=str(path)).maps(one.volume, one.nodule)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine.values, alone.values)
+    assert both.weights_sha256 not in {network.weights_sha256, Network(weights=str(path)).weights_sha256}
+    assert both.trained_on == ("LIDC-IDRI",)
+    mean = np.mean([m.values for m in maps], axis=0)
+    assert np.count_nonzero(mean >= 0.5) == pytest.approx(both(one.volume, one.nodule).n_voxels, rel=0.02)
+    with pytest.raises(PluginError, match="no weights at"):
+        Network(ensemble=["/nowhere/x.safetensors"])
 
 
 def test_what_it_draws_where_nothing_is_there_is_doubtful(network):

@@ -8,7 +8,7 @@ from lungpipe.deep.header import read_record
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lungpipe.embedding import Embedder
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 NETWORK = "vae"
 #: What else it says.
 KEYS = {"parameters", "sight", "latents", "trained_on"}
-#: Digits of a scan's fingerprint that a header holds.
-DIGITS = 16
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -33,33 +31,6 @@ def read_header(path: Path) -> dict[str, Any]:
     if about.get("network") != NETWORK or not about.keys() >= KEYS:
         raise DatasetError(f"{path.name} is no autoencoder; expected a .safetensors file that lungpipe train-vae wrote")
     return about
-
-
-def fingerprints(scans: Iterable[str]) -> list[str]:
-    """Fingerprints of scans as a header holds them: the beginning of the SHA-256 of their HU, sorted.
-
-    They tell the same image under any pseudonym and in any archive, and nobody without it.
-
-    Parameters
-    ----------
-    scans : iterable of str
-        ``voxels_sha256`` of the table of nodules.
-    """
-    return sorted({scan[:DIGITS] for scan in scans})
-
-
-def seen(about: Mapping[str, Any], scans: Iterable[str]) -> tuple[int, int]:
-    """How many of some scans an autoencoder was trained on or chosen by, and how many there are.
-
-    Parameters
-    ----------
-    about : mapping
-        Of :func:`read_header`.
-    scans : iterable of str
-        ``voxels_sha256`` of the table of nodules.
-    """
-    here = set(fingerprints(scans))
-    return len(here & set(about["trained_on"]["scans"])), len(here)
 
 
 def in_words(about: Mapping[str, Any]) -> str:

@@ -1,19 +1,21 @@
-"""Train an autoencoder: seeded, watched on held-back patients, stopped early."""
+"""Train an autoencoder: seeded, watched on held-back patients, stopped early, and resumed where it was cut off."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from lungpipe.deep.device import device_of, settle
+from lungpipe.deep.epochs import best_of, course
 from lungpipe.deep.vae.losses import Reconstruction, bound
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -112,9 +114,12 @@ def train_vae(
     learned: NDArray[np.float32],
     held: NDArray[np.float32],
     settings: VaeTraining,
+    folder: Path,
     tell: Callable[[VaeEpoch], None] | None = None,
+    *,
+    of: str = "",
 ) -> VaeTrained:
-    """Train an autoencoder.
+    """Train an autoencoder; see :func:`lungpipe.deep.epochs.course`.
 
     Images are shown reflected along each axis at random: no latent then is spent on which way round a nodule lies.
 
@@ -125,13 +130,18 @@ def train_vae(
     learned, held : ndarray of float32, shape (n, y, x) or (n, z, y, x)
         Images from 0 to 1 to learn from, and to choose the best epoch by: of other patients.
     settings : VaeTraining
+    folder : Path
+        For the checkpoint, the history and TensorBoard's log. A checkpoint in it is gone on from.
     tell : callable, optional
         Called after every epoch.
+    of : str
+        What the training depends on beside the settings, as text: a checkpoint of something else is refused.
 
     Raises
     ------
     DatasetError
-        If there is nothing to learn from or nothing held back, or the loss is no number.
+        If there is nothing to learn from or nothing held back, the checkpoint is of another training, or the loss is no
+        number.
     """
     if not len(learned) or not len(held):
         raise DatasetError(
@@ -143,9 +153,8 @@ def train_vae(
     network.to(device)
     error = Reconstruction(learned.ndim - 1, settings.structure).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    found: list[VaeEpoch] = []
-    best: tuple[VaeEpoch, dict[str, Any]] | None = None
-    for number in range(settings.epochs):
+
+    def epoch(number: int) -> VaeEpoch:
         rng = np.random.default_rng([settings.seed, number])
         torch.manual_seed(int(rng.integers(2**31)))
         weight = settings.noise * _risen(number, settings)
@@ -154,17 +163,30 @@ def train_vae(
             _step(network, error, optimiser, images, weight)
             for images in _batches(learned[rng.permutation(len(learned))], settings.batch, device, rng)
         ]
-        found.append(VaeEpoch(number + 1, float(np.mean(losses)), *_on_held(network, error, held, settings, device)))
-        if best is None or found[-1].bound < best[0].bound:
-            tensors = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-            best = found[-1], tensors
-        if tell is not None:
-            tell(found[-1])
-        if number + 1 - max(best[0].number, settings.warm_up * settings.epochs) >= settings.patience:
-            break
-    if best is None:  # no epoch at all, which the settings refuse
-        raise DatasetError("training.epochs is 1 or more")
-    return VaeTrained(best[1], best[0], tuple(found))
+        return VaeEpoch(number + 1, float(np.mean(losses)), *_on_held(network, error, held, settings, device))
+
+    best, epochs = course(
+        {"network": network, "optimiser": optimiser},
+        epoch,
+        VaeEpoch,
+        value=_worth,
+        over=lambda done: _over(done, settings),
+        folder=folder,
+        made_by=[asdict(settings), of],
+        tell=tell,
+    )
+    return VaeTrained(best, best_of(epochs, _worth), epochs)
+
+
+def _worth(epoch: VaeEpoch) -> float:
+    """The lower the bound on the held-back images the better."""
+    return -epoch.bound
+
+
+def _over(epochs: Sequence[VaeEpoch], settings: VaeTraining) -> bool:
+    if not epochs or len(epochs) >= settings.epochs:
+        return bool(epochs)
+    return len(epochs) - max(best_of(epochs, _worth).number, settings.warm_up * settings.epochs) >= settings.patience
 
 
 def _risen(number: int, settings: VaeTraining) -> float:
