@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from lungpipe import corrupt
 from lungpipe.corrupt import CORRUPTIONS, SEVERITIES, corrupted
 from lungpipe.corrupt.motion import moved
-from lungpipe.corrupt.noise import HALF_PER_MM, at_dose, with_noise
+from lungpipe.corrupt.noise import HALF_PER_MM, at_dose, noise_of, with_noise
 from lungpipe.corrupt.resolution import ENHANCED_MM, blurred, sharper_kernel, softer_kernel, thicker_slices
 from lungpipe.errors import DatasetError
 from lungpipe.geometry import Geometry
-from lungpipe.radiomics.perturb_noise import noise_level_hu
 from lungpipe.volume import PADDING_HU, CTVolume
 
 SPACING_MM = (1.25, 0.8, 0.8)
@@ -105,11 +104,21 @@ def test_noise_has_the_spectrum_of_filtered_back_projection():
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_noise_grows_with_one_over_the_root_of_the_dose(share):
     """At a share of the dose the whole noise is 1/sqrt(share) of what it was; at all of it the image stays."""
-    scan = rng().normal(-800, 12.0, (40, 48, 48)).astype(np.float32)  # white, so its level is read off exactly
-    own = noise_level_hu(scan)
+    scan = with_noise(np.full((24, 64, 64), -800.0, np.float32), SPACING_MM, 12.0, rng())
     worse = at_dose(scan, SPACING_MM, share, np.random.default_rng(6))
-    assert float(worse.std()) == pytest.approx(own / math.sqrt(share), rel=0.05)
+    assert float(worse.std()) == pytest.approx(12.0 / math.sqrt(share), rel=0.05)
     np.testing.assert_array_equal(at_dose(scan, SPACING_MM, 1.0, rng()), scan)
+
+
+@given(sigma_hu=st.floats(5, 100), spacing=st.tuples(st.floats(0.7, 3), *[st.floats(0.5, 0.9)] * 2))
+@settings(max_examples=12, deadline=None)
+def test_noise_is_read_off_beside_a_nodule(sigma_hu, spacing):
+    """Within 10 % of what was added, coloured as it is, though a ball of another tissue lies in the middle."""
+    z, y, x = np.indices((12, 72, 72))
+    ball = (y - 36) ** 2 + (x - 36) ** 2 + (4 * (z - 6)) ** 2 < 14**2
+    scan = with_noise(np.where(ball, 20.0, -850.0).astype(np.float32), spacing, sigma_hu, rng())
+    assert noise_of(scan, spacing) == pytest.approx(sigma_hu, rel=0.1)
+    assert noise_of(scan[:, :8, :8], spacing) == 0
 
 
 @given(sigma_mm=st.floats(0.8, 2.5), spacing=st.tuples(*[st.floats(0.4, 1.0)] * 3))
