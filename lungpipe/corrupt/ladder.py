@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,13 +15,12 @@ from lungpipe.segment.agreement import dice
 from lungpipe.volume import CTVolume, Mask, box_around
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Sequence
 
     from lungpipe.geometry import IndexTriple
     from lungpipe.nodule import Nodule
     from lungpipe.segment import Segmenter
+    from lungpipe.segment.network import ProbabilityMap
 
 #: Tissue round a nodule's box that its image keeps: in longest sides of the box, and at least mm.
 MARGIN_SIDES, MARGIN_MM = 1.5, 25.0
@@ -40,6 +39,19 @@ OF_MAPS = (
     "unsure_mm3",
     "map_volume_crps_mm3",
 )
+
+
+@runtime_checkable
+class Mapped(Protocol):
+    """A segmenter that has probability maps, such as :class:`lungpipe.segment.network.Network`."""
+
+    def maps(self, volume: CTVolume, nodule: Nodule) -> Sequence[ProbabilityMap]:
+        """Probability maps of a nodule."""
+        ...
+
+    def mask_of(self, volume: CTVolume, nodule: Nodule, maps: Sequence[ProbabilityMap]) -> Mask:
+        """Its mask, made of them."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,7 +110,7 @@ def rungs(
     nodule : Nodule
         With centre and size.
     segmenter : Segmenter
-        One that also has ``maps(volume, nodule)`` is asked for its probability maps.
+        One that also has ``maps(volume, nodule)`` and ``mask_of(volume, nodule, maps)`` is asked for its probability maps.
     corruptions : sequence of str
         Of :data:`lungpipe.corrupt.CORRUPTIONS`.
     against : sequence of Mask
@@ -115,27 +127,35 @@ def rungs(
     CaseError
         If the segmenter finds no nodule on the image as it is.
     """
-    mask = segmenter(image, nodule)
+    mask, maps = _tried(segmenter, image, nodule)
+    if isinstance(mask, CaseError):
+        raise mask
     against = tuple(against) or (mask,)
-    reference_mm3 = float(np.mean([one.volume_mm3 for one in against]))
+    voxel_mm3, reference_mm3 = image.frame.voxel_volume_mm3, float(np.mean([one.volume_mm3 for one in against]))
     own = {"corruption": AS_IT_IS, "severity": 0, "value": math.nan, "unit": ""}
-    yield Rung(image, mask, own | _figures(mask, "", against) | _of_maps(segmenter, image, nodule, reference_mm3))
+    yield Rung(image, mask, own | _figures(mask, "", against) | _of_maps(maps, voxel_mm3, reference_mm3))
     for name in corruptions:
         for severity in SEVERITIES:
             worse = corrupted(image, name, severity, seed)
-            found, code = _segmented(segmenter, worse, nodule)
+            found, maps = _tried(segmenter, worse, nodule)
+            drawn, code = (None, found.code) if isinstance(found, CaseError) else (found, "")
             corruption = CORRUPTIONS[name]
             own = {"corruption": name, "severity": severity}
             own |= {"value": corruption.values[severity - 1], "unit": corruption.unit}
-            unsure = _of_maps(segmenter, worse, nodule, reference_mm3)
-            yield Rung(worse, found, own | _figures(found, code, against) | unsure)
+            unsure = _of_maps(maps, voxel_mm3, reference_mm3)
+            yield Rung(worse, drawn, own | _figures(drawn, code, against) | unsure)
 
 
-def _segmented(segmenter: Segmenter, image: CTVolume, nodule: Nodule) -> tuple[Mask | None, str]:
+def _tried(segmenter: Segmenter, image: CTVolume, nodule: Nodule) -> tuple[Mask | CaseError, Sequence[ProbabilityMap]]:
+    """The mask or why there is none, and the probability maps that it is made of; none of a segmenter that has none."""
+    maps: Sequence[ProbabilityMap] = ()
     try:
-        return segmenter(image, nodule), ""
+        if not isinstance(segmenter, Mapped):
+            return segmenter(image, nodule), maps
+        maps = segmenter.maps(image, nodule)
+        return segmenter.mask_of(image, nodule, maps), maps
     except CaseError as error:
-        return None, error.code
+        return error, maps
 
 
 def _figures(mask: Mask | None, code: str, against: Sequence[Mask]) -> dict[str, Any]:
@@ -145,14 +165,11 @@ def _figures(mask: Mask | None, code: str, against: Sequence[Mask]) -> dict[str,
     return {"dice": overlap, "volume_mm3": mask.volume_mm3, "code": code}
 
 
-def _of_maps(segmenter: Segmenter, image: CTVolume, nodule: Nodule, reference_mm3: float) -> dict[str, float]:
-    maps = _maps(segmenter, image, nodule)
-    if maps is None:
+def _of_maps(maps: Sequence[ProbabilityMap], voxel_mm3: float, reference_mm3: float) -> dict[str, float]:
+    if not maps:
         return dict.fromkeys(OF_MAPS, math.nan)
-    of_nodule, of_volume = (
-        nodule_uncertainty(maps),
-        volume_uncertainty(maps, image.frame.voxel_volume_mm3, reference_mm3),
-    )
+    values, _ = common_box([one.values for one in maps], [one.start for one in maps])
+    of_nodule, of_volume = nodule_uncertainty(values), volume_uncertainty(values, voxel_mm3, reference_mm3)
     return {
         "entropy_bits": of_nodule.entropy_bits,
         "mutual_information_bits": of_nodule.mutual_information_bits,
@@ -165,14 +182,3 @@ def _of_maps(segmenter: Segmenter, image: CTVolume, nodule: Nodule, reference_mm
         "unsure_mm3": of_volume.unsure_mm3,
         "map_volume_crps_mm3": of_volume.crps_mm3,
     }
-
-
-def _maps(segmenter: Segmenter, image: CTVolume, nodule: Nodule) -> NDArray[np.float32] | None:
-    ask: Callable[[CTVolume, Nodule], Any] | None = getattr(segmenter, "maps", None)
-    if ask is None:
-        return None
-    try:
-        found = ask(image, nodule)
-    except CaseError:
-        return None
-    return common_box([one.values for one in found], [one.start for one in found])[0]

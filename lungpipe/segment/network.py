@@ -24,12 +24,13 @@ from lungpipe.segment.steps import at_seed
 from lungpipe.volume import Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from lungpipe.geometry import IndexTriple
     from lungpipe.nodule import Nodule
+    from lungpipe.segment.prompt import Prompt
     from lungpipe.volume import CTVolume
 
 #: The weights that come with lungpipe.
@@ -180,15 +181,29 @@ class Network:
             ``constant_region``; ``nothing_at_seed``; ``beyond_patch`` if the mask reaches the edge of what the network sees, within the image.
         """
         nodule = with_extent(volume, nodule)
-        prompt = prompt_for(volume, nodule, 0.0)
-        held = prompt.crop.hu[prompt.box]
-        if held.min() == held.max():
-            raise SegmentationError(
-                "constant_region", f"every voxel of the box has {held[0]:g} HU; check the annotation"
-            )
+        prompt = _varied(volume, nodule)
+        return self._mask(volume, prompt, self.maps(volume, nodule))
+
+    def mask_of(self, volume: CTVolume, nodule: Nodule, maps: Sequence[ProbabilityMap]) -> Mask:
+        """The mask of a nodule whose probabilities are there already; as of a call.
+
+        Parameters
+        ----------
+        volume : CTVolume
+        nodule : Nodule
+        maps : sequence of ProbabilityMap
+            Of :meth:`maps`.
+
+        Raises
+        ------
+        SegmentationError
+            As of a call.
+        """
+        return self._mask(volume, _varied(volume, with_extent(volume, nodule)), maps)
+
+    def _mask(self, volume: CTVolume, prompt: Prompt, maps: Sequence[ProbabilityMap]) -> Mask:
         from lungpipe.deep.uncertainty import common_box
 
-        maps = self.maps(volume, nodule)
         stack, start = common_box([one.values for one in maps], [one.start for one in maps])
         mean = stack.mean(axis=0)
         stop = (start[0] + mean.shape[0], start[1] + mean.shape[1], start[2] + mean.shape[2])
@@ -206,6 +221,15 @@ class Network:
                         "check the annotated box",
                     )
         return Mask(component, volume.frame, start).trimmed()
+
+
+def _varied(volume: CTVolume, nodule: Nodule) -> Prompt:
+    """What of the image is prompted, which must not be of one value."""
+    prompt = prompt_for(volume, nodule, 0.0)
+    held = prompt.crop.hu[prompt.box]
+    if held.min() == held.max():
+        raise SegmentationError("constant_region", f"every voxel of the box has {held[0]:g} HU; check the annotation")
+    return prompt
 
 
 def shipped() -> str:

@@ -42,6 +42,9 @@ class Sure(Threshold):
         whole = (volume.hu > -400).astype(np.float32)
         return ProbabilityMap(whole, (0, 0, 0)), ProbabilityMap(whole[:16], (0, 0, 0))
 
+    def mask_of(self, volume, nodule, maps):
+        return self(volume, nodule)
+
 
 @pytest.fixture(scope="module")
 def ball():

@@ -91,6 +91,7 @@ def test_probabilities_come_by_reflection(network):
     maps = network.maps(one.volume, one.nodule)
     assert len(maps) == 8
     assert all(m.values.min() >= 0 and m.values.max() <= 1 for m in maps)
+    assert network.mask_of(one.volume, one.nodule, maps).content_id == network(one.volume, one.nodule).content_id
     assert {m.start for m in maps} == {maps[0].start}
 
 
