@@ -175,6 +175,7 @@ class BenchmarkSection(_Section):
     stability: str | None = None
     min_icc: Annotated[float, Field(ge=0, le=1)] = 0.75
     clinical: tuple[str, ...] = ()
+    controls: tuple[Literal["box", "shuffled", "inpainted"], ...] = ("box", "shuffled")
     feature_sets: tuple[str, ...] | dict[Annotated[str, Field(pattern=NAME)], str | tuple[str, ...]] = ("all",)
     external: dict[Annotated[str, Field(pattern=NAME)], str] = Field(default_factory=dict)
 

@@ -19,7 +19,6 @@ from lungpipe.learn.baselines import baseline_keys
 from lungpipe.learn.feature_sets import members
 from lungpipe.lineage.tombstones import withdrawn
 from lungpipe.scan import stages_by
-from lungpipe.scan.controls import BOX, SHUFFLED
 from lungpipe.scan.memory import projected_bytes
 from lungpipe.store import ledger
 from lungpipe.store.history import counted_as, typical
@@ -154,7 +153,7 @@ def forecast(config: RunConfig, place: Place) -> Forecast:
     plan = plan_run(config, spec, curation, withdrawn(place))
     standing, to_make, done, begun, refs = _scans(plan, settings, place)
     regions = [(name, spec.kind, spec.radius_mm) for name in _segmenters(settings) for spec in settings.specs]
-    configurations = _configurations(config, spec, plan, regions)
+    configurations = _configurations(config, spec, plan, regions, settings.controls)
     entry = run_entry(config, spec, refs, plan)
     finished = entry.ref in ledger.refs(place, ledger.COHORT)
     if configurations:
@@ -163,7 +162,6 @@ def forecast(config: RunConfig, place: Place) -> Forecast:
     of_settings = {"needs_lungs": settings.needs_lungs, "learned": settings.learned}
     needs = [projected_bytes(job.geometry, **of_settings) for job in plan.jobs]
     worker_bytes = int(parse_bytes(config.run.memory_per_worker))
-    controls = len((BOX, SHUFFLED)) if settings.controls else 0
     return Forecast(
         series=len(plan.series_rows),
         scans=len(plan.jobs),
@@ -177,7 +175,7 @@ def forecast(config: RunConfig, place: Place) -> Forecast:
         fresh=len(plan.jobs) - done - begun,
         rows=len(plan.nodules)
         * len(_segmenters(settings))
-        * (len(settings.specs) + controls + len(settings.embedders)),
+        * (len(settings.specs) + len(settings.controls) + len(settings.embedders)),
         configurations=configurations,
         work=tuple(
             Work(
@@ -235,14 +233,20 @@ def _segmenters(settings: ScanSettings) -> list[str]:
     return [*settings.segmenters, *settings.consensus]
 
 
-def _configurations(config: RunConfig, spec: DatasetSpec, plan: Plan, regions: Sequence[tuple[str, str, float]]) -> int:
+def _configurations(
+    config: RunConfig,
+    spec: DatasetSpec,
+    plan: Plan,
+    regions: Sequence[tuple[str, str, float]],
+    controls: tuple[str, ...],
+) -> int:
     """How many models a benchmark evaluates."""
     if config.evaluated is None:
         return 0
     design = evaluation(config.evaluated, spec)
     rated = any(nodule.ratings for nodule in plan.nodules)
     baselines = baseline_keys(regions, design.classifiers, clinical=bool(design.clinical), ratings=rated)
-    both = [(name, kind, 0.0) for name, *_ in regions for kind in (BOX, SHUFFLED)]
+    both = [(name, kind, 0.0) for name, *_ in regions for kind in controls]
     embedded = {(name, embedder) for name, *_ in regions for embedder in config.features.embedders}
     patterns = [own for _, own in design.feature_sets]
     found = len({*regions, *both}) * sum(not all(one.startswith(PREFIX) for one in own) for own in patterns)

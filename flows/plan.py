@@ -45,7 +45,7 @@ def check_config(config: RunConfig) -> tuple[DatasetSpec, ScanSettings]:
         **config.regions.model_dump(),
         extractor=config.features.extractor,
         radiomics=config.features.settings(),
-        with_controls=config.benchmark is not None,
+        controls=config.benchmark.controls if config.benchmark else (),
         embedders=config.features.embedders,
         embedder_parameters=config.features.embedder_parameters,
         datasets=(spec.name, *spec.same_patients),
@@ -75,7 +75,7 @@ def evaluation(section: Any, spec: DatasetSpec) -> Evaluation:
     from lungpipe.learn.feature_sets import feature_sets
 
     sets = feature_sets(section.feature_sets)
-    given = section.model_dump(exclude={"external", "feature_sets", "stability"})
+    given = section.model_dump(exclude={"controls", "external", "feature_sets", "stability"})
     return Evaluation(dataset=spec.name, feature_sets=sets, stability=section.stability or "", **given)
 
 

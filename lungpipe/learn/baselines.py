@@ -34,6 +34,7 @@ PARTS = {
     "surroundings-only": ("shell", "ring"),
     "box-without-mask": ("box",),
     "shuffled-voxels": ("shuffled",),
+    "without-nodule": ("inpainted",),
 }
 SHUFFLED_LABELS = "shuffled-labels"
 #: Baselines of what is known without features.
@@ -48,6 +49,7 @@ MEANING = {
     "surroundings-only": "the surroundings with the nodule taken out",
     "box-without-mask": "the box round the nodule, without its outline",
     "shuffled-voxels": "the nodule with its voxels in a random order: no texture is left",
+    "without-nodule": "the nodule's outline where it was taken out and lung put in: its surroundings and its shape",
     SHUFFLED_LABELS: "labels dealt anew: nothing can be learned",
 }
 #: The classifier of the baselines of size: one column needs no penalty.

@@ -1,7 +1,8 @@
-"""Regions that a benchmark is held against: the nodule's box without its outline, and its voxels in another order.
+"""Regions that a benchmark is held against: the nodule's box, its voxels in another order, and its place without it.
 
 A classifier that does as well on the box needs no outline; one that does as well on shuffled voxels reads shape and the
-distribution of HU, and no texture.
+distribution of HU, and no texture; one that does as well where the nodule was taken out (:func:`lungpipe.synthesis.inpainted`)
+reads the surroundings or the outline, and nothing of the nodule's tissue.
 """
 
 from __future__ import annotations
@@ -25,23 +26,20 @@ if TYPE_CHECKING:
     from lungpipe.scan.settings import ScanSettings
 
 #: Names of the regions in the table of features.
-BOX, SHUFFLED = "box", "shuffled"
-#: A nodule's mask where the nodule was taken out. No run makes it: on small scans it
-#: takes about as long as all other features of a nodule.
-INPAINTED = "inpainted"
+BOX, SHUFFLED, INPAINTED = "box", "shuffled", "inpainted"
 
 
 def controls_of(
     volume: CTVolume, mask: Mask, settings: ScanSettings
 ) -> Iterator[tuple[str, Region, Mapping[str, float] | FeatureError]]:
-    """Extract the features of a nodule's box, and of the nodule with its voxels shuffled.
+    """Extract the features of the controls that the settings name.
 
     Parameters
     ----------
     volume : CTVolume
         The whole scan.
     mask : Mask
-        The nodule.
+        The nodule; its voxels and place seed what is random, whatever its pseudonym.
     settings : ScanSettings
 
     Yields
@@ -49,42 +47,26 @@ def controls_of(
     str
         Name of the region.
     Region
+        The nodule's box; or the nodule, whose image has the voxels shuffled or the nodule taken out.
     mapping or FeatureError
         Its features, or why it has none.
     """
-    mixed = shuffled(volume, mask, settings.radiomics)
-    for name, image, region in ((BOX, volume, box_of(mask)), (SHUFFLED, mixed, unclipped(mask))):
-        yield name, region, settings.extractor(image, [region.mask], settings.radiomics)[0]
+    for name in settings.controls:
+        try:
+            image, region = _seen(name, volume, mask, settings.radiomics)
+        except RegionError as error:
+            yield name, unclipped(mask), FeatureError(error.code, error.message)
+        else:
+            yield name, region, settings.extractor(image, [region.mask], settings.radiomics)[0]
 
 
-def inpainted_control(
-    volume: CTVolume, mask: Mask, settings: ScanSettings
-) -> tuple[str, Region, Mapping[str, float] | FeatureError]:
-    """Extract the features of a nodule's mask from the image without the nodule (:func:`lungpipe.synthesis.inpainted`).
-
-    A classifier that does as well on these reads the surroundings, or the mask's shape, and nothing of the nodule's tissue.
-
-    Parameters
-    ----------
-    volume : CTVolume
-        The whole scan.
-    mask : Mask
-        The nodule; its voxels and place seed the texture, whatever its pseudonym.
-    settings : ScanSettings
-
-    Returns
-    -------
-    str
-        Name of the region.
-    Region
-    mapping or FeatureError
-        Its features, or why it has none.
-    """
-    try:
-        image = inpainted(volume, mask, seed=seed_of(mask.content_id))
-    except RegionError as error:
-        return INPAINTED, unclipped(mask), FeatureError(error.code, error.message)
-    return INPAINTED, unclipped(mask), settings.extractor(image, [mask], settings.radiomics)[0]
+def _seen(name: str, volume: CTVolume, mask: Mask, settings: RadiomicsSettings) -> tuple[CTVolume, Region]:
+    """Image and region of a control."""
+    if name == BOX:
+        return volume, box_of(mask)
+    if name == SHUFFLED:
+        return shuffled(volume, mask, settings), unclipped(mask)
+    return inpainted(volume, mask, seed=seed_of(mask.content_id)), unclipped(mask)
 
 
 def box_of(mask: Mask) -> Region:

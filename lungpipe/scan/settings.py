@@ -43,7 +43,7 @@ class ScanSettings:
     exclude_structures: tuple[str, ...] = ()
     region_limits: RegionLimits = field(default_factory=RegionLimits)
     outside_lungs: OutsideLungs | None = None
-    controls: bool = False
+    controls: tuple[str, ...] = ()
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
     datasets: tuple[str, ...] = ()
 
@@ -76,7 +76,7 @@ class ScanSettings:
             "exclude_structures": list(self.exclude_structures),
             "extractor": recorded(self.extractor),
             "radiomics": asdict(self.radiomics),
-            "controls": self.controls,
+            "controls": list(self.controls),
             **({"embedders": {name: recorded(e) for name, e in self.embedders.items()}} if self.embedders else {}),
         }
 
@@ -139,7 +139,7 @@ def settings_from(
     exclude_structures: tuple[str, ...] = (),
     max_clipped_fraction: float = RegionLimits().max_clipped_fraction,
     lung: Mapping[str, Any] | None = None,
-    with_controls: bool = False,
+    controls: tuple[str, ...] = (),
     embedders: tuple[str, ...] = (),
     embedder_parameters: Mapping[str, Mapping[str, Any]] | None = None,
     datasets: tuple[str, ...] = (),
@@ -173,7 +173,7 @@ def settings_from(
         exclude_structures=() if pins else exclude_structures,
         region_limits=RegionLimits(max_clipped_fraction),
         outside_lungs=_outside_lungs(**(lung or {})),
-        controls=with_controls and not pins,
+        controls=() if pins else tuple(dict.fromkeys(controls)),
         embedders=embedders_of(embedders, embedder_parameters or {}),
         datasets=datasets,
     )

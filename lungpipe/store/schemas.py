@@ -31,13 +31,13 @@ REGIONS = ("nodule", "grown", "shell", "ring", "core", "band")
 #: Those of them that have a radius.
 AROUND = REGIONS[1:]
 #: Regions that a benchmark is held against (:mod:`lungpipe.scan.controls`); radius 0.
-CONTROLS = ("box", "shuffled")
+CONTROLS = ("box", "shuffled", "inpainted")
 #: The choice made inside the training folds, and what it is held against, in place of a segmenter.
 CHOSEN, BASELINE = "chosen", "baseline"
 #: What the choice is held against, by name (:mod:`lungpipe.learn.baselines`).
 BASELINES = (
     "volume", "diameter", "clinical", "ratings", "nodule-only", "surroundings-only", "box-without-mask", "shuffled-voxels",
-    "shuffled-labels",
+    "without-nodule", "shuffled-labels",
 )  # fmt: skip
 #: A region of the table of features: a kind, a control, or an embedder by the name that a recipe gives it.
 _REGION = Matches(
@@ -225,7 +225,7 @@ FEATURES = Schema(
         *_of("nodule"),
         _NODULE_ID,
         _SEGMENTER,
-        Column("region", "str", "", "The nodule; grown by the radius; that without the nodule (shell), or only beyond inner_mm (ring); what lies that deep inside (core); what lies that near the surface (band); controls of a benchmark: the nodule's bounding box, and the nodule with its voxels shuffled; or an embedder by its name in the recipe", "shell", _REGION),
+        Column("region", "str", "", "The nodule; grown by the radius; that without the nodule (shell), or only beyond inner_mm (ring); what lies that deep inside (core); what lies that near the surface (band); controls of a benchmark: the nodule's bounding box, the nodule with its voxels shuffled, and its mask where it was taken out; or an embedder by its name in the recipe", "shell", _REGION),
         Column("radius_mm", "float64", "mm", "Distance from the nodule's surface; 0 for the nodule itself", 8.0, _NOT_NEGATIVE),
         Column("inner_mm", "float64", "mm", "Where a ring begins; 0 for other regions", 0.0, _NOT_NEGATIVE),
         Column("n_voxels", "int64", "1", "Voxels of the region on the grid of the scan, after clipping", 4712, Between(1)),

@@ -1,6 +1,8 @@
 """Regions that a benchmark is held against."""
 
 import numpy as np
+import pandas as pd
+import small_run
 
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.nested.extract import Nested
@@ -64,3 +66,16 @@ def test_filters_that_need_all_of_the_image_get_it():
     assert plain.shape != frame.shape
     assert np.all(np.less(plain.start, small.start))
     assert shuffled(volume, small, RadiomicsSettings(filters=("square",))).shape == frame.shape
+
+
+def test_a_run_makes_the_controls_that_it_is_told(small_archive, tmp_path):
+    """A row a nodule where it was taken out: its shape, and the HU of lung; no box, which was not asked for."""
+    chosen = small_run.settings(methods=("otsu",), radii_mm=(0,), controls=("inpainted",))
+    small_run.run(*small_archive, tmp_path / "workspace", chosen)
+    features = pd.read_parquet(tmp_path / "workspace" / "tables" / "features.parquet")
+    assert features["region"].value_counts().to_dict() == {"nodule": 8, "inpainted": 8}
+    nodule, without = (features[features["region"] == name].set_index("nodule_id") for name in ("nodule", "inpainted"))
+    volume, mean_hu = "original_shape_MeshVolume", "original_firstorder_Mean"
+    assert np.allclose(nodule[volume], without[volume].loc[nodule.index])
+    assert (without[mean_hu] < -700).all()
+    assert (nodule[mean_hu] > -200).all()

@@ -14,7 +14,7 @@ from lungpipe.radiomics.nested.extract import Nested
 from lungpipe.radiomics.settings import RadiomicsSettings
 from lungpipe.region.expand import expand_all
 from lungpipe.region.specs import ShellSpec
-from lungpipe.scan.controls import inpainted_control
+from lungpipe.scan.controls import controls_of
 from lungpipe.synthesis import Look, inpainted, inserted
 from lungpipe.synthesis.inpaint import _kriged
 from lungpipe.synthesis.texture import gaussian_texture
@@ -79,15 +79,15 @@ def test_features_of_shells_beyond_the_margin_do_not_change():
 def test_the_control_reads_the_mask_where_the_nodule_was():
     """Rows ``inpainted`` have the shape of the nodule and the HU of lung; what cannot be filled is a row that says why."""
     _, after, mask = with_ball(5.0)
-    plain = SimpleNamespace(extractor=Nested(), radiomics=RadiomicsSettings(spacing_mm=None))
-    name, region, found = inpainted_control(after, mask, plain)
+    plain = SimpleNamespace(extractor=Nested(), radiomics=RadiomicsSettings(spacing_mm=None), controls=("inpainted",))
+    ((name, region, found),) = controls_of(after, mask, plain)
     assert (name, region.mask.content_id, region.clipped_fraction) == ("inpainted", mask.content_id, 0.0)
     (own,) = Nested()(after, [mask], plain.radiomics)
     assert found["original_firstorder_Mean"] == pytest.approx(LUNG_HU, abs=10)
     assert found["original_shape_Sphericity"] == own["original_shape_Sphericity"]
-    assert dict(found) == dict(inpainted_control(after, mask, plain)[2])
+    assert dict(found) == dict(next(controls_of(after, mask, plain))[2])
     solid = CTVolume(np.full(after.shape, 40, np.int16), after.frame)
-    refused = inpainted_control(solid, mask, plain)[2]
+    ((_, _, refused),) = controls_of(solid, mask, plain)
     assert isinstance(refused, FeatureError)
     assert refused.code == "no_lung_beside"
 
