@@ -31,7 +31,7 @@ from lungpipe.segment.network import Network, shipped
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NODULES, SEED = 12, 300_000
+NODULES, SEED = 12, 700_000
 #: What must rise, by this rank correlation of its means.
 RISING, AT_LEAST = ("unsure_mm3", "entropy_bits", "mutual_information_bits", "mahalanobis", "prototype_distance"), 0.8
 

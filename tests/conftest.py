@@ -20,6 +20,20 @@ from lungpipe.volume import CTVolume, Mask
 DATA = Path(os.environ.get("LUNGPIPE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """A file of tests stays in one process; those that share workers and a server stay in one together, which begins first.
+
+    Workers and server take half a minute to start.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    together = {item.path for item in items if "dask_workers" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in together)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("workers" if item.path in together else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def pseudonym_key(tmp_path_factory, monkeypatch):
     """Every test has a key of its own and never touches the user's."""
