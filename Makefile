@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-workspace
 # Three processes on two cores, as many tests wait for servers and workers; which go together: tests/conftest.py.
-SHARED := -n 3 --dist loadgroup --no-loadscope-reorder
+SHARED := -n 3 --dist loadfile --no-loadscope-reorder
 # Threads of one operation would wait for each other: the processes have the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # A key of the demo's own: the user's stays untouched, and everybody's demo shows the same pseudonyms.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from flows.training_config import TrainingConfig
     from lungpipe.deep.examples import Example
-    from lungpipe.deep.train import Epoch
+    from lungpipe.deep.train import Epoch, Trained
     from lungpipe.deep.view import View
 
 
@@ -48,9 +48,9 @@ def train_segmenter(
 
     learned, held, source = examples_for(config.data)
     folder = folder or out.with_name(f"{out.stem}-training")
-    trained = _trained(config, learned, held, folder)
+    trained, fitted = _trained(config, learned, held, folder)
     weights = needed("lungpipe.deep.weights", "deep")
-    about = _about(config, source, trained, len(learned), len(held))
+    about = _about(config, source, trained, len(learned), len(held)) | fitted
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.save(out, trained.tensors, about)
     best = trained.best
@@ -58,7 +58,10 @@ def train_segmenter(
     print(out)  # noqa: T201  the command line's own output
 
 
-def _trained(config: TrainingConfig, learned: list[Example], held: list[Example], folder: Path) -> Any:
+def _trained(
+    config: TrainingConfig, learned: list[Example], held: list[Example], folder: Path
+) -> tuple[Trained, dict[str, Any]]:
+    """The trained network, and what its temperature adds to the record."""
     import numpy as np
     import torch
 
@@ -78,7 +81,35 @@ def _trained(config: TrainingConfig, learned: list[Example], held: list[Example]
     patches = [drawn(one, view, np.random.default_rng(number), varied=False) for number, one in enumerate(held)]
     settings = Training(**config.training.model_dump())
     of = config.model_dump_json(exclude={"training"})
-    return train(network, _drawing(learned, view), patches, settings, folder, _tell(settings.epochs), of=of)
+    trained = train(network, _drawing(learned, view), patches, settings, folder, _tell(settings.epochs), of=of)
+    network.load_state_dict(trained.tensors)
+    return trained, _temperature(network, patches)
+
+
+def _temperature(network: Any, patches: list[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> dict[str, Any]:
+    """The temperature that held-back nodules ask for, for the record; nothing where none is best."""
+    from dataclasses import asdict
+
+    import numpy as np
+    import torch
+
+    from lungpipe.deep.temperature import fit_temperature
+    from lungpipe.errors import DatasetError
+
+    device = next(network.parameters()).device
+    network.eval()
+    with torch.inference_mode():
+        logits = [network(torch.from_numpy(x[None]).to(device))[0, 0].float().cpu().numpy() for x, _ in patches]
+    try:
+        found = fit_temperature(np.stack(logits), np.stack([y[0] >= 0.5 for _, y in patches]))
+    except DatasetError as error:
+        _say(f"no temperature: {error}")
+        return {}
+    _say(
+        f"temperature {found.value:.3f}: calibration error {found.ece_before:.4f} before, {found.ece_after:.4f} after, on the "
+        "held-back nodules that it was fitted on"
+    )
+    return {"temperature": asdict(found)}
 
 
 def _drawing(

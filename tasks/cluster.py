@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import LocalCluster
 
 from lungpipe.errors import DatasetError
+from tasks.client import client_of
 from tasks.cluster_settings import require_alike
 from tasks.named_cluster import NamedCluster, named_cluster
 from tasks.progress import say
@@ -32,9 +33,6 @@ _ONE_THREAD = dict.fromkeys(
 #: A worker keeps what it freed for the next array, up to these bytes. Dask's own setting gives everything back to the system at
 #: once, and the pages of every array are then made anew: a third of a scan's time (``benchmarks/worker_processes.py``).
 _KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-
-#: Seconds within which a scheduler answers.
-_ANSWER_S = 10
 
 #: Of Dask, wherever its processes run; :mod:`tasks.cluster_settings` carries them to other machines.
 SETTINGS = {
@@ -93,7 +91,7 @@ def dask_cluster(
     with dask.config.set(SETTINGS):
         if address:
             try:
-                with Client(address, timeout=_ANSWER_S, set_as_default=False) as client:
+                with client_of(address) as client:
                     for line in require_alike(client, address, SETTINGS):
                         say(line)
             except (OSError, ValueError) as error:

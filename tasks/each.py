@@ -13,16 +13,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distributed import Client, Future
+from distributed import Future
 from distributed.client import FuturesCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.protocol.pickle import dumps, loads
 from distributed.scheduler import KilledWorker
 
 from lungpipe.errors import LungpipeError
+from tasks.client import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from distributed import Client
 
 #: Codes of failures of a disk or server: nothing is wrong with the item.
 NO_ROOM, IO_FAILED = "no_room", "io_failed"
@@ -30,8 +33,6 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _POLL_S = 2.0
 #: Results that come within so many seconds of one another are fetched together: one by one, each takes milliseconds.
 _TOGETHER_S = 0.1
-#: Seconds within which a scheduler answers.
-_ANSWER_S = 10
 #: Seconds that a scheduler which went away may take to come back.
 BACK_WITHIN_S = 600.0
 #: Share of its memory limit at which Dask stops a worker.
@@ -109,7 +110,7 @@ def _connected(address: str) -> Iterator[Client]:
     deadline = time.monotonic() + BACK_WITHIN_S
     while True:
         try:
-            client = Client(address, timeout=_ANSWER_S, set_as_default=False)
+            client = client_of(address)
         except OSError as error:
             if time.monotonic() > deadline:
                 raise LungpipeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,32 @@ from lungpipe.volume import CTVolume, Mask
 DATA = Path(os.environ.get("LUNGPIPE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    """A file of tests stays in one process; those that share workers and a server stay in one together, which begins first.
+@cache
+def shares_workers(path: Path) -> bool:
+    """Whether tests of a file use the Dask workers or the workflow server of their process."""
+    return any(name in path.read_text() for name in ("dask_workers", "prefect_server"))
 
-    Workers and server take half a minute to start.
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that share workers and a server: together they take longest."""
+    items.sort(key=lambda item: not shares_workers(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file of tests stays in one process; those that share workers and a server stay in one together.
+
+    Workers and server take half a minute to start. Marks of groups would say the same, but xdist 3.8 puts them where pytest 9.2 no
+    longer looks.
     """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    together = {item.path for item in items if "dask_workers" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in together)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("workers" if item.path in together else str(item.path)))
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            return "workers" if shares_workers(config.rootpath / file) else file
+
+    return Together(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -42,12 +42,15 @@ class Trained:
     device : torch.device
     about : dict
         Record in the header of its weights.
+    temperature : float
+        What its logits are divided by (:mod:`lungpipe.deep.temperature`).
     """
 
     network: Any
     view: View
     device: Any
     about: dict[str, Any]
+    temperature: float = 1.0
 
 
 @cache
@@ -79,7 +82,8 @@ def trained(path: str, _sha256: str, device: str, architecture: str = "") -> Tra
     network = build(found, 2, about.get("parameters", {}))
     weights.load_into(network, tensors, Path(path).name)
     place = devices.device_of(device)
-    return Trained(devices.laid_out(network.to(place)).eval(), View.of(about.get("view", {})), place, about)
+    view, temperature = View.of(about.get("view", {})), float(about.get("temperature", {}).get("value", 1.0))
+    return Trained(devices.laid_out(network.to(place)).eval(), view, place, about, temperature)
 
 
 def probabilities(
@@ -123,7 +127,7 @@ def probabilities(
             ])  # fmt: skip
         else:
             maps = _through(given, values[None])
-    return np.asarray(torch.sigmoid(maps.float()).cpu().numpy())
+    return np.asarray(torch.sigmoid(maps.float() / given.temperature).cpu().numpy())
 
 
 def _through(given: Trained, cubes: Any) -> Any:

@@ -1,5 +1,7 @@
 """A trained network at work: turned cubes, sliding windows, draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,14 @@ def test_turned_cubes_come_back_as_they_were():
     assert found.shape == (8, 8, 8, 8)
     assert len(set(FLIPS)) == 8
     assert np.allclose(found, expected(channels)[None], atol=1e-6)
+
+
+def test_logits_are_divided_by_the_temperature():
+    """Probabilities come nearer to one half, and none changes sides."""
+    channels = cube()
+    hot = replace(given(Echo(), voxels=8), temperature=4.0)
+    found = probabilities(hot, channels, flips=False)[0]
+    assert np.allclose(found, 1 / (1 + np.exp(-2.5 * channels[0])), atol=1e-6)
 
 
 def test_a_network_that_leans_leans_both_ways():

@@ -92,7 +92,7 @@ def double(item):
 def test_a_scheduler_that_stays_away_ends_the_run(site, monkeypatch):
     """Where none comes back in time, the error says for how long it was waited and what to do."""
     monkeypatch.setattr(each_module, "BACK_WITHIN_S", 3.0)
-    monkeypatch.setattr(each_module, "_ANSWER_S", 1)
+    monkeypatch.setattr("tasks.client.ANSWER_S", 1)
     found = each(site.address, double, range(2000))
     next(found)
     site.close()

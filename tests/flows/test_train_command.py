@@ -55,6 +55,7 @@ def test_a_network_learns_from_a_workspace(monkeypatch, capsys, tmp_path, recipe
     told = capsys.readouterr()
     assert told.out.splitlines()[-1] == str(out)
     assert "epoch 2/2: loss" in told.err
+    assert "temperature" in told.err
     record = read_record(out)
     assert record["network"] == "unet"
     assert record["view"]["voxels"] == 16

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import time
 from types import SimpleNamespace
 
@@ -201,6 +202,18 @@ def test_items_do_not_wait_for_a_worker_that_is_gone():
 
 def test_no_scheduler_is_told_at_once(monkeypatch):
     """An address where nobody answers is an error that names it."""
-    monkeypatch.setattr("tasks.cluster._ANSWER_S", 1)
+    monkeypatch.setattr("tasks.client.ANSWER_S", 1)
     with pytest.raises(DatasetError, match=r"tcp://127\.0\.0\.1:9"), dask_cluster("tcp://127.0.0.1:9", 1, "1GiB"):
         pass
+
+
+def test_what_takes_a_connection_and_says_nothing_is_no_scheduler(monkeypatch):
+    """A port of something else is told in time too, where Dask alone would wait for ever."""
+    monkeypatch.setattr("tasks.client.ANSWER_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            pytest.raises(DatasetError, match=f"no Dask scheduler answers at {address}"),
+            dask_cluster(address, 1, "1GiB"),
+        ):
+            pass
