@@ -21,30 +21,40 @@ from lungpipe.volume import CTVolume, Mask
 DATA = Path(os.environ.get("LUNGPIPE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+#: What takes long to make and is made once a process, by words in the files of tests that use it: the Dask workers and the
+#: workflow server of a process, real nodules' shapes, a finished run. The first that a file has counts.
+SHARED = {
+    "workers": ("dask_workers", "prefect_server"),
+    "shapes": ("read_candidates", "lessons("),
+    "run": ("finished", "small_archive"),
+}
+
+
 @cache
-def shares_workers(path: Path) -> bool:
-    """Whether tests of a file use the Dask workers or the workflow server of their process."""
-    return any(name in path.read_text() for name in ("dask_workers", "prefect_server"))
+def shared_by(path: Path) -> str:
+    """Which of what is shared the tests of a file use; empty for none."""
+    text = path.read_text()
+    return next((name for name, words in SHARED.items() if any(word in text for word in words)), "")
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the files that share workers and a server: together they take longest."""
-    items.sort(key=lambda item: not shares_workers(item.path))
+    """Begin with the files that share something: together they take longest."""
+    order = [*SHARED, ""]
+    items.sort(key=lambda item: order.index(shared_by(item.path)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file of tests stays in one process; those that share workers and a server stay in one together.
+    """A file of tests stays in one process, and those that share something stay in one together.
 
-    Workers and server take half a minute to start. Marks of groups would say the same, but xdist 3.8 puts them where pytest 9.2 no
-    longer looks.
+    Marks of groups would say the same, but xdist 3.8 puts them where pytest 9.2 no longer looks.
     """
     from xdist.scheduler import LoadFileScheduling
 
     class Together(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            return "workers" if shares_workers(config.rootpath / file) else file
+            return shared_by(config.rootpath / file) or file
 
     return Together(config, log)
 

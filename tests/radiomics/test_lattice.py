@@ -33,7 +33,13 @@ def large():
     return textured((58, 66, 66))
 
 
-@pytest.mark.parametrize("name", INTERPOLATORS)
+#: They differ in their window alone, and take three seconds each; one of them stands for all in the quick tests.
+WINDOWED = {name for name in INTERPOLATORS if "WindowedSinc" in name} - {"sitkLanczosWindowedSinc"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in WINDOWED else name for name in INTERPOLATORS]
+)
 def test_every_interpolator_on_a_crop(large, name):
     """A box interpolated from a crop has the values of PyRadiomics' resampling of the whole image."""
     volume, mask = large
