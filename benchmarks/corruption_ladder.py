@@ -31,12 +31,15 @@ from lungpipe.segment.network import Network, shipped
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NODULES, SEED = 12, 700_000
-#: What must rise, by this rank correlation of its means.
-RISING, AT_LEAST = ("unsure_mm3", "entropy_bits", "mutual_information_bits", "mahalanobis", "prototype_distance"), 0.8
+NODULES, SEED = 12, 900_000
+#: What must rise, by this rank correlation of its means: an uncertainty and a distance. They were chosen on other seeds.
+RISING, AT_LEAST = ("entropy_bits", "mahalanobis"), 0.8
 
-#: What is printed beside it: the same distances in the network's narrowest layer.
-BESIDE = ("pairwise_dice", "mahalanobis_narrowest", "prototype_distance_narrowest")
+#: What is printed beside it; the last two are the same distances in the network's narrowest layer.
+BESIDE = (
+    "unsure_mm3", "mutual_information_bits", "pairwise_dice", "prototype_distance", "mahalanobis_narrowest",
+    "prototype_distance_narrowest",
+)  # fmt: skip
 
 
 def climb(found: list[Lesson], network: Network) -> pd.DataFrame:
