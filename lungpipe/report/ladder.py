@@ -123,14 +123,25 @@ def ladder_html(
         "title": title,
         "about": about,
         "figures": [(CURVES[name], Markup(ladder_curves(table, name, simulated=simulated, auc=auc))) for name in shown],
-        "names": {name: one.title for name, one in CORRUPTIONS.items()},
-        "measures": CURVES,
-        "trends": trends.to_dict("records"),
+        "trend_names": [CORRUPTIONS[name].title for name in _corruptions(trends)],
+        "trends": _trend_rows(trends),
+        "trends_csv": csv_uri(trends),
         "means_csv": csv_uri(means if auc is None else means.merge(auc, on=["corruption", "severity"], how="left")),
     }
     pages = environment()
     pages.filters["number"] = _number
     return pages.get_template("ladder.html.j2").render(content)
+
+
+def _corruptions(trends: pd.DataFrame) -> list[str]:
+    return [name for name in CORRUPTIONS if name in set(trends["corruption"])]
+
+
+def _trend_rows(trends: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
+    """A row a figure, a cell a corruption; an empty cell where there is no correlation."""
+    cells = {(row["measure"], row["corruption"]): row for row in trends.to_dict("records")}
+    measures = dict.fromkeys(trends["measure"])
+    return [(CURVES.get(m, m), [cells.get((m, name), {}) for name in _corruptions(trends)]) for m in measures]
 
 
 def _has(table: pd.DataFrame, name: str) -> bool:

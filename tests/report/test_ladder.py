@@ -1,5 +1,6 @@
 """The page of a corruption ladder shows what its table holds."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -110,6 +111,8 @@ def test_page_shows_what_the_table_has():
     assert page.count("<svg") == 2
     for name in CURVES:
         assert (f"<h2>{CURVES[name]}</h2>" in page) == (name in ("dice", "entropy_bits"))
-    assert "<td>share of dose</td><td>Dice</td><td>-1.00</td><td>-1.00</td>" in page
+    assert "<th>Share of dose</th>" in page
+    assert re.search(r"<tr><th>Dice</th>(<td>[^<]*</td>)*<td>-1\.00 \(-1\.00\)</td>", page)
     assert 'download="ladder-means.csv"' in page
+    assert 'download="ladder-trends.csv"' in page
     assert not any(f'{attribute}="http' in page for attribute in ("src", "href"))
