@@ -14,6 +14,8 @@ from lungpipe.report.html import csv_uri, environment
 from lungpipe.report.style import FAINT, GRID, house_style, new_figure, styles, svg
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -137,7 +139,7 @@ def _corruptions(trends: pd.DataFrame) -> list[str]:
     return [name for name in CORRUPTIONS if name in set(trends["corruption"])]
 
 
-def _trend_rows(trends: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
+def _trend_rows(trends: pd.DataFrame) -> list[tuple[str, list[dict[Hashable, Any]]]]:
     """A row a figure, a cell a corruption; an empty cell where there is no correlation."""
     cells = {(row["measure"], row["corruption"]): row for row in trends.to_dict("records")}
     measures = dict.fromkeys(trends["measure"])
