@@ -10,6 +10,8 @@ from lungpipe.corrupt.ladder import AS_IT_IS
 
 #: Nodule of a row.
 NODULE = ["patient_id", "series_uid", "nodule_id"]
+#: The ladder as a whole: the mean over its corruptions.
+WHOLE = "all"
 #: What is averaged over nodules.
 MEASURES = (
     "dice",
@@ -79,12 +81,16 @@ def trends(table: pd.DataFrame, measures: tuple[str, ...]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``corruption``, ``measure``, ``of_means`` (of the mean over nodules), ``of_nodules`` (median over the nodules' own),
+        ``corruption`` (the last is :data:`WHOLE`, where there are several), ``measure``, ``of_means`` (of the mean over nodules), ``of_nodules`` (median over the nodules' own),
         ``rising`` (share of the nodules whose own is above 0.8), ``n``. Not a number where nothing varies.
     """
     full = with_start(table)
+    parts = [(str(name), part) for name, part in full.groupby("corruption", sort=False)]
+    if len(parts) > 1:
+        there = [name for name in measures if name in full]
+        parts.append((WHOLE, full.groupby([*NODULE, "severity"], sort=False)[there].mean().reset_index()))
     rows = []
-    for name, part in full.groupby("corruption", sort=False):
+    for name, part in parts:
         for measure in measures:
             if measure not in part or part[measure].isna().all():
                 continue

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lungpipe.corrupt import CORRUPTIONS, SEVERITIES
-from lungpipe.corrupt.summary import with_start
+from lungpipe.corrupt.summary import WHOLE, with_start
 from lungpipe.errors import DatasetError
 from lungpipe.report.html import csv_uri, environment
 from lungpipe.report.style import FAINT, GRID, house_style, new_figure, styles, svg
@@ -125,7 +125,7 @@ def ladder_html(
         "title": title,
         "about": about,
         "figures": [(CURVES[name], Markup(ladder_curves(table, name, simulated=simulated, auc=auc))) for name in shown],
-        "trend_names": [CORRUPTIONS[name].title for name in _corruptions(trends)],
+        "trend_names": [CORRUPTIONS[name].title if name in CORRUPTIONS else name for name in _corruptions(trends)],
         "trends": _trend_rows(trends),
         "trends_csv": csv_uri(trends),
         "means_csv": csv_uri(means if auc is None else means.merge(auc, on=["corruption", "severity"], how="left")),
@@ -136,7 +136,7 @@ def ladder_html(
 
 
 def _corruptions(trends: pd.DataFrame) -> list[str]:
-    return [name for name in CORRUPTIONS if name in set(trends["corruption"])]
+    return [name for name in (*CORRUPTIONS, WHOLE) if name in set(trends["corruption"])]
 
 
 def _trend_rows(trends: pd.DataFrame) -> list[tuple[str, list[dict[Hashable, Any]]]]:

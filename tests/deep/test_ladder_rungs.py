@@ -170,6 +170,11 @@ def test_trends_are_spearmans():
     assert abs(found.loc[("blur", "entropy_bits"), "of_nodules"]) < 0.8
     assert (found["n"] == 8).all()
     assert ("noise", "mahalanobis") not in found.index
+    # As a whole: falling by half as much as under noise alone, since blur leaves it.
+    assert found.loc[("all", "dice"), "of_means"] == pytest.approx(-1)
+    assert found.loc[("all", "dice"), "of_nodules"] == pytest.approx(-1)
+    alone = trends(made_table().query("corruption != 'blur'"), ("dice",))
+    assert alone["corruption"].tolist() == ["noise"]
 
 
 def test_nodules_are_measured_against_those_of_other_patients():

@@ -111,8 +111,8 @@ def test_page_shows_what_the_table_has():
     assert page.count("<svg") == 2
     for name in CURVES:
         assert (f"<h2>{CURVES[name]}</h2>" in page) == (name in ("dice", "entropy_bits"))
-    assert "<th>Share of dose</th>" in page
-    assert re.search(r"<tr><th>Dice</th>(<td>[^<]*</td>)*<td>-1\.00 \(-1\.00\)</td>", page)
+    assert "<th>Share of dose</th><th>All</th>" in page
+    assert re.search(r"<tr><th>Dice</th>(<td>[^<]*</td>)*<td>-1\.00 \(-1\.00\)</td></tr>", page)
     assert 'download="ladder-means.csv"' in page
     assert 'download="ladder-trends.csv"' in page
     assert not any(f'{attribute}="http' in page for attribute in ("src", "href"))
