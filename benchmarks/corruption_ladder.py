@@ -5,7 +5,7 @@ distances are measured against the uncorrupted nodules of the other patients. Pr
 ladder as a whole, Spearman's correlation with the severity 0 to 5 of the means over nodules and the median of the nodules'
 own; the Dice with the true mask; and the temperature of half of the nodules with the calibration of the other half. ``--table FILE`` keeps every row.
 
-``python benchmarks/corruption_ladder.py [NODULES] [--weights FILE] [--table FILE]``
+``python benchmarks/corruption_ladder.py [NODULES] [--seed N] [--weights FILE] [--table FILE]``
 """
 
 from __future__ import annotations
@@ -88,9 +88,11 @@ def main() -> int:
     """Print the tables; 1 if a mean does not rise as it must."""
     words = sys.argv[1:]
     count = int(words[0]) if words and words[0].isdecimal() else NODULES
-    weights, kept = (words[words.index(key) + 1] if key in words else "" for key in ("--weights", "--table"))
+    weights, kept, seed = (
+        words[words.index(key) + 1] if key in words else "" for key in ("--weights", "--table", "--seed")
+    )
     network = Network(weights=weights)
-    found = list(lessons(count, SEED, held_back=True))
+    found = list(lessons(count, int(seed or SEED), held_back=True))
     table = climb(found, network)
     if kept:
         table.to_parquet(Path(kept), index=False)
