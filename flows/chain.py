@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from data_catalog import load_dataset
 
 if TYPE_CHECKING:
-    from flows.config import RunConfig
+    from flows.sections import RunConfig
     from flows.standing import Outcome
     from lungpipe.store.place import Place
 

@@ -45,7 +45,7 @@ from tasks.shards import shards
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from flows.config import RunConfig
+    from flows.sections import RunConfig
     from lungpipe.cohort import Plan
     from lungpipe.learn.scores import Scored
     from lungpipe.scan import ScanResult, ScanSettings

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from data_catalog import DatasetSpec
-    from flows.config import RunConfig
+    from flows.sections import RunConfig
     from lungpipe.cohort import Plan
     from lungpipe.learn.external import External
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from data_catalog import DatasetSpec
-    from flows.config import RunConfig
+    from flows.sections import RunConfig
     from lungpipe.cohort import Plan
     from lungpipe.curate import Curation
     from lungpipe.scan import ScanSettings

@@ -116,7 +116,8 @@ def _nodules(place: Place) -> pd.DataFrame:
 
 def _segmenter(name: str, changes: list[str], recipe: dict[str, Any]) -> Segmenter:
     """The segmenter with the recipe's parameters, and changes to them."""
-    from flows.config import SegmentSection, override
+    from flows.config import override
+    from flows.sections import SegmentSection
     from lungpipe.scan.settings import segmenters_of
     from lungpipe.segment.outside.model import OutsideModel
     from lungpipe.segment.steps import Steps
@@ -160,7 +161,7 @@ def _known(path: Path | None, features: Features | None) -> Reference | None:
 
 def _radiomics(classifier: str | None, recipe: dict[str, Any]) -> tuple[Extractor, RadiomicsSettings] | None:
     """The extractor of the run and its settings, where a classifier asks for them."""
-    from flows.config import FeaturesSection
+    from flows.sections import FeaturesSection
     from lungpipe import plugins
 
     if classifier is None:
@@ -201,7 +202,7 @@ def _add_distances(rows: pd.DataFrame, known: Reference | None, seed: int, path:
 def _add_auc(rows: pd.DataFrame, classifier: str, recipe: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
-    from flows.config import BenchmarkSection
+    from flows.sections import BenchmarkSection
     from lungpipe import plugins
     from lungpipe.corrupt.auc import auc_table, predicted
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from data_catalog import DatasetSpec
-    from flows.config import RunConfig
+    from flows.sections import RunConfig
     from lungpipe.curate import Curation
     from lungpipe.learn.evaluation import Evaluation
     from lungpipe.nodule import Nodule

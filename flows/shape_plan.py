@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from data_catalog import DatasetSpec
-    from flows.config import RunConfig
+    from flows.sections import RunConfig
     from flows.standing import Outcome
     from lungpipe.cohort import Plan
     from lungpipe.scan.outlines import OutlinedScan

@@ -121,7 +121,7 @@ def _perturbed(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    from flows.config import FeaturesSection
+    from flows.sections import FeaturesSection
     from lungpipe import plugins
     from lungpipe.learn.cohort import IDENTITY
     from lungpipe.radiomics.perturbed_features import perturbed_features

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from data_catalog import DatasetSpec
-    from flows.config import RunConfig
+    from flows.sections import RunConfig
     from lungpipe.cohort import Plan
     from lungpipe.scan import ScanSettings
 

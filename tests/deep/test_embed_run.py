@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 import small_run
 
-from flows.config import RunConfig, load_config
+from flows.config import load_config
 from flows.plan import check_config, recipe_of
+from flows.sections import RunConfig
 from lungpipe import plugins
 from lungpipe.dicom.index import index_series
 from lungpipe.dicom.source import digest

@@ -8,8 +8,8 @@ import pytest
 import typer
 from tiny_network import write_weights
 
-from flows.config import BenchmarkSection, FeaturesSection, SegmentSection
 from flows.ladder_command import corruption_ladder
+from flows.sections import BenchmarkSection, FeaturesSection, SegmentSection
 from lungpipe.deep.shift import read_reference
 from lungpipe.errors import DatasetError
 

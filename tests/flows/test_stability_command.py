@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from flows import cli
-from flows.config import FeaturesSection
+from flows.sections import FeaturesSection
 from lungpipe.radiomics.perturbed_features import perturbed_features
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flows.config import FeaturesSection
+from flows.sections import FeaturesSection
 from lungpipe.errors import DatasetError
 from lungpipe.geometry import Geometry
 from lungpipe.radiomics.extract import PyRadiomics

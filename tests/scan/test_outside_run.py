@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import small_run
 
-from flows.config import RunConfig
 from flows.plan import check_config, recipe_of
+from flows.sections import RunConfig
 from lungpipe.errors import DatasetError
 from lungpipe.store.place import Place
 from lungpipe.store.tables import read_table
