@@ -210,6 +210,7 @@ def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert counts == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_effect_changes_malignant_shells_only(planted: Path, plain: Path) -> None:
     """Without the effect the cohort is the same voxel by voxel, but for tissue up to the shell round malignant nodules."""
     truth = pd.read_parquet(planted / "truth.parquet")

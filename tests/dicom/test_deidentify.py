@@ -163,7 +163,7 @@ def spoil_file(path, syntax=None, kind=CTImageStorage):
 @pytest.mark.parametrize(
     ("syntax", "kind"),
     [
-        (ExplicitVRLittleEndian, CTImageStorage),
+        pytest.param(ExplicitVRLittleEndian, CTImageStorage, marks=pytest.mark.slow),
         (ImplicitVRLittleEndian, CTImageStorage),
         (ExplicitVRLittleEndian, EnhancedCTImageStorage),
     ],

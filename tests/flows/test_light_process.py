@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 #: Libraries of tens of megabytes each.
 HEAVY = {"SimpleITK", "numba", "highdicom", "radiomics", "pydicom", "sklearn", "matplotlib", "zarr", "torch"}
 RECIPE = """
@@ -44,6 +46,7 @@ def test_naming_what_a_run_comes_to_loads_no_heavy_library(tmp_path):
     assert loaded(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_what_works_loads_them(tmp_path):
     """So the check above can see them: what reads scans, draws and learns loads what it needs."""
     found = loaded(tmp_path, "import lungpipe.scan.process, lungpipe.report.page, tasks.learn")

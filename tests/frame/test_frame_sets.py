@@ -98,7 +98,7 @@ def test_nodules_on_the_centre_line_cannot_tell_the_signs_apart(make_chest, anno
     assert verdict_of([scan], "lps", "voxel", annotate).better == "lps"
 
 
-@pytest.mark.parametrize("true", DECLARED)
+@pytest.mark.parametrize("true", [DECLARED[0], *(pytest.param(one, marks=pytest.mark.slow) for one in DECLARED[1:])])
 def test_a_tenth_of_garbage_changes_nothing(make_chest, true, annotate):
     """Rows of random numbers neither refuse a right set nor save a wrong one."""
     rng = np.random.default_rng(5)

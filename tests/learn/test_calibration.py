@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve as sklearn_curve
 from statsmodels.stats.proportion import proportion_confint
@@ -91,6 +90,8 @@ def test_few_different_predictions_make_few_bins():
 
 def test_slope_and_intercept_are_statsmodels():
     """Estimates and patient-clustered standard errors equal those of statsmodels' GLM, both with its offset and without."""
+    import statsmodels.api as sm
+
     y, p, g = clustered(np.random.default_rng(0), slope=0.6, shift=0.3)
     found = recalibrate(y, p, g)
     factor = np.sqrt(80 / 79)

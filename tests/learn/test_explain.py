@@ -87,9 +87,13 @@ def planted():
     [
         (LOGISTIC, Preparation(max_correlation=0.9, selection="mrmr", n_features=(2, 4))),
         (ElasticNet((0.5,), (0.5,)), AS_IS),
-        (RandomForest(trees=8, leaf_sizes=(2,)), Preparation(selection="lasso", n_features=(3,))),
+        pytest.param(
+            RandomForest(trees=8, leaf_sizes=(2,)),
+            Preparation(selection="lasso", n_features=(3,)),
+            marks=pytest.mark.slow,
+        ),
         (NearestNeighbours((5,)), AS_IS),
-        (SupportVectors((1.0,)), AS_IS),
+        pytest.param(SupportVectors((1.0,)), AS_IS, marks=pytest.mark.slow),
         (GradientBoosting(trees=10, depths=(2,)), Preparation(balance="none")),
         (LOGISTIC, Preparation(harmonise=True)),
         (Rotated(), AS_IS),

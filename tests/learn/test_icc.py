@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import pingouin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +22,8 @@ def ratings(seed, n=12, k=4, spread=1.0, bias=0.3, noise=0.5):
 
 def oracle(values, kind):
     """Value and 95 % limits from pingouin, without its rounding."""
+    import pingouin  # three seconds, that only the process of this test needs
+
     targets, raters = np.indices(values.shape)
     long = pd.DataFrame({"target": targets.ravel(), "rater": raters.ravel(), "value": values.ravel()})
     row = {"ICC(2,1)": "ICC(A,1)", "ICC(3,1)": "ICC(C,1)"}[kind]

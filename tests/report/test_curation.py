@@ -471,6 +471,7 @@ def test_wrong_tables_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_large_archive_stays_small(tmp_path):
     """20,000 series with a reason take under 3 MB: capped tables that say so, and a zipped CSV with every row."""
     series = make_series(["missing_slice", "duplicate_slice;not_ct"] * 10_000)

@@ -60,9 +60,9 @@ def test_nothing_changed(again):
     ("changes", "expected"),
     [
         ({"radiomics": RadiomicsSettings(bin_width_hu=20)}, {"features": 16, "table": 2, "configuration": 4, "scores": 1}),
-        ({"radii_mm": (0, 4)}, {"features": 16, "table": 2, "configuration": 2, "scores": 1}),
+        pytest.param({"radii_mm": (0, 4)}, {"features": 16, "table": 2, "configuration": 2, "scores": 1}, marks=pytest.mark.slow),
         ({"methods": ("otsu", "kmeans", "fcm")}, {"masks": 8, "agreement": 8, "features": 8, "table": 3, "configuration": 2, "scores": 1}),
-        ({"consensus": ("majority",)}, {"masks": 8, "agreement": 8, "features": 8, "table": 3, "configuration": 2, "scores": 1}),
+        pytest.param({"consensus": ("majority",)}, {"masks": 8, "agreement": 8, "features": 8, "table": 3, "configuration": 2, "scores": 1}, marks=pytest.mark.slow),
         ({"quality": {"min_voxels": 11}}, {"table": 3, "scores": 1}),
         ({"methods": ("otsu",)}, {"table": 3, "scores": 1}),
         ({"evaluation": {"classifiers": ("knn", "logistic")}}, {"configuration": 4, "scores": 1}),
