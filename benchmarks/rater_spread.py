@@ -30,12 +30,12 @@ from lungpipe.errors import AnnotationError
 #: Patients of the database, in its order, that are read; every third is held out.
 PATIENTS = 400
 #: Voxels along a patch's sides, which are this many times the longest side of the majority's box, mm at least.
-VOXELS, REACH, LEAST_MM = 24, 1.6, 6.0
+VOXELS, REACH, LEAST_MM = 16, 1.6, 6.0
 #: Fewest voxels along each side of a nodule's box on the scan's own grid: below it radiologists differ by whole slices.
 LEAST_SLICES = 3
 #: Lung and nodule as the network sees them (of -1000 to 400 HU); blur, voxels; noise.
 LUNG, NODULE, BLUR_VOXELS, NOISE = 0.1, 0.7, 0.6, 0.04
-STEPS, BATCH, SAMPLES = 1500, 6, 16
+STEPS, BATCH, SAMPLES = 400, 6, 16
 
 
 @dataclass(frozen=True, eq=False, slots=True)
