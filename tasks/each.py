@@ -86,16 +86,24 @@ def each(
     LungpipeError
         If the scheduler stays away.
     """
-    left = set(range(len(items)))
+    left, seen = set(range(len(items))), _Seen()
     while left:
         try:
             with _connected(address) as client:
-                given = (timeout_s, needs_bytes, resource)
+                given = (timeout_s, needs_bytes, resource, seen)
                 for position, outcome in _while_connected(client, function, items, left, args, *given):
                     left.discard(position)
                     yield position, outcome
-        except (FuturesCancelledError, CommClosedError):  # the scheduler went away, and with it all that it knew of
+        except (FuturesCancelledError, CommClosedError):  # the scheduler, or a worker with results, went away
             continue
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What workers had at any time of a call: one that is away for a moment is not one that there never was."""
+
+    most_bytes: float = 0.0
+    resource: bool = False
 
 
 @contextmanager
@@ -132,17 +140,19 @@ def _while_connected(
     timeout_s: float | None,
     needs_bytes: Sequence[int] | None,
     resource: str,
+    seen: _Seen,
 ) -> Iterator[tuple[int, Any | Failure]]:
     # The arguments travel with every call: scattered ones would be lost with the workers that hold them.
     packed = dumps((function, args))
     room = _room(client) if needs_bytes is not None else {}
     groups: dict[tuple[str, ...], list[int]] = {}
-    lacking = _lacking(client, resource) if resource else None
+    seen.most_bytes = max(seen.most_bytes, *room.values(), 0.0)
+    lacking = _lacking(client, resource, seen) if resource else None
     for i in sorted(wanted):
         if lacking is not None:
             yield i, lacking
             continue
-        able = _able(room, needs_bytes[i]) if needs_bytes is not None else ()
+        able = _able(room, needs_bytes[i], seen) if needs_bytes is not None else ()
         if isinstance(able, Failure):
             yield i, able
         else:
@@ -233,10 +243,11 @@ def _room(client: Client) -> dict[str, float]:
     return {address: _MOST_OF_A_WORKER * (worker["memory_limit"] or math.inf) for address, worker in workers.items()}
 
 
-def _lacking(client: Client, resource: str) -> Failure | None:
-    """Why nothing can be done, if workers are there and none has the resource."""
+def _lacking(client: Client, resource: str, seen: _Seen) -> Failure | None:
+    """Why nothing can be done, if workers are there and none has or had the resource."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    if not workers or any(worker["resources"].get(resource, 0) >= 1 for worker in workers):
+    seen.resource |= any(worker["resources"].get(resource, 0) >= 1 for worker in workers)
+    if not workers or seen.resource:
         return None
     return Failure(
         f"no_{resource.lower()}",
@@ -245,12 +256,12 @@ def _lacking(client: Client, resource: str) -> Failure | None:
     )
 
 
-def _able(room: dict[str, float], n_bytes: int) -> tuple[str, ...] | Failure:
-    """Workers that have the memory; empty if all have, or no worker is there yet."""
+def _able(room: dict[str, float], n_bytes: int, seen: _Seen) -> tuple[str, ...] | Failure:
+    """Workers that have the memory; empty if all have, no worker is there yet, or all such are gone."""
     able = tuple(address for address, limit in room.items() if limit >= n_bytes)
-    if len(able) == len(room):
+    if len(able) == len(room) or (not able and seen.most_bytes >= n_bytes):
         return ()
-    most = max(room.values())
+    most = seen.most_bytes
     return able or Failure(
         "too_large_for_a_worker",
         f"it needs about {n_bytes / 2**30:.1f} GiB by its headers, and the largest worker may take {most / 2**30:.1f} GiB; "

@@ -12,7 +12,7 @@ from distributed import Scheduler, SpecCluster, Worker, get_worker
 
 from lungpipe.errors import DatasetError
 from tasks.cluster import dask_cluster
-from tasks.each import Failure, _overdue, each
+from tasks.each import Failure, _able, _lacking, _overdue, _Seen, each
 
 
 def work(item, offset=0):
@@ -198,6 +198,21 @@ def test_items_do_not_wait_for_a_worker_that_is_gone():
         found |= dict(coming)
     assert len(found) == 20
     assert set(found.values()) == {"small", "large"}
+
+
+def test_a_worker_that_is_away_for_a_moment_was_there():
+    """Where the connection was made anew, what a worker had before counts; what none ever had does not."""
+    seen, small = _Seen(), {"a": 1.0}
+    assert _able({"a": 1.0, "b": 4.0}, 2, _Seen(most_bytes=4.0)) == ("b",)
+    assert isinstance(_able(small, 2, _Seen(most_bytes=1.0)), Failure)
+    assert _able(small, 2, _Seen(most_bytes=4.0)) == ()
+    clients = [
+        SimpleNamespace(scheduler_info=lambda n_workers, has=has: {"workers": {"a": {"resources": has}}})
+        for has in ({}, {"GPU": 1}, {})
+    ]
+    assert _lacking(clients[0], "GPU", seen).code == "no_gpu"
+    assert _lacking(clients[1], "GPU", seen) is None
+    assert _lacking(clients[2], "GPU", seen) is None
 
 
 def test_no_scheduler_is_told_at_once(monkeypatch):
