@@ -3,7 +3,8 @@
 Nodules are those of patients held back from every network that learns on the generator (``data_catalog.phantom.lessons``);
 distances are measured against the uncorrupted nodules of the other patients. Printed are, for every corruption and for the
 ladder as a whole, Spearman's correlation with the severity 0 to 5 of the means over nodules and the median of the nodules'
-own; the Dice with the true mask; and the temperature of half of the nodules with the calibration of the other half. ``--table FILE`` keeps every row.
+own; the Dice with the true mask; and the temperature of half of the nodules with the calibration of the other half.
+``--table FILE`` keeps every row.
 
 ``python benchmarks/corruption_ladder.py [NODULES] [--seed N] [--weights FILE] [--table FILE]``
 """
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NODULES, SEED = 12, 900_000
-#: What must rise on the ladder as a whole, by this rank correlation of its means: an uncertainty and a distance.
+#: What must rise under every corruption, by this rank correlation of its means: an uncertainty and a distance.
 RISING, AT_LEAST = ("unsure_mm3", "mahalanobis"), 0.8
 
 #: What is printed beside it; the last two are the same distances in the network's narrowest layer.
@@ -106,7 +107,7 @@ def main() -> int:
     print(
         f"above {AT_LEAST}: {high[~whole].sum()} of {(~whole).sum()} by corruption, {high[whole].sum()} of {whole.sum()} as a whole"
     )
-    return int(not high[whole].all())
+    return int(not high.all())
 
 
 if __name__ == "__main__":
