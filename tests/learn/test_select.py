@@ -90,7 +90,6 @@ def test_fold_without_any_inner_auc_names_no_choice():
     np.testing.assert_array_equal(chosen.inner_auc, [np.nan, 0.6])
 
 
-@pytest.mark.slow
 def test_best_on_test_is_optimistic_and_chosen_inside_is_not():
     """Among 25 configurations of noise the best on test beats 0.5 by far; the one chosen inside is 0.5 on average."""
     rng = np.random.default_rng(0)
