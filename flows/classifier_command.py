@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.workspace_nodules import NodulesSection, divided, source_of, wanted
 from lungpipe.errors import DatasetError
+from tasks.progress import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,13 +86,12 @@ def train_classifier(
 
     Example: lungpipe train-classifier recipes/train/classifier.toml --out classifier.safetensors
     """
-    from lungpipe.deep.extra import needed
+    from lungpipe.deep.extra import ask_for_deep
 
     if out.suffix != ".safetensors":
         raise DatasetError(f"{out}: expected a name that ends in .safetensors")
     config = load_classifier(recipe, overrides)
-    for module in ("torch", "monai", "safetensors"):
-        needed(module, "deep")
+    ask_for_deep()
     from lungpipe.deep import weights
     from lungpipe.deep.classify.loaded import box_of, cube_of
     from lungpipe.deep.classify.training import ClassifierTraining
@@ -117,7 +116,7 @@ def train_classifier(
     trained = train(network, learned, held, settings, folder, _tell(settings.epochs), of=of)
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.save(out, trained.tensors, _about(config, table, sides, trained.best))
-    _say(
+    say(
         f"epoch {trained.best.number} of {len(trained.epochs)}: AUC {trained.best.auc:.3f} on {len(sides[1].rows)} held-back "
         "nodules, by which the epoch was chosen"
     )
@@ -189,13 +188,9 @@ def _about(
 
 def _tell(epochs: int) -> Any:
     def tell(epoch: ClassifierEpoch) -> None:
-        _say(
+        say(
             f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}; held back: cross-entropy {epoch.log_loss:.4f}, AUC "
             f"{epoch.auc:.3f}"
         )
 
     return tell
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  the command line's own output

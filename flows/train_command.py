@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from tasks.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ def train_segmenter(
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.save(out, trained.tensors, about)
     best = trained.best
-    _say(f"Dice {best.dice:.3f} on {len(held)} held-back nodules, epoch {best.number} of {len(trained.epochs)}")
+    say(f"Dice {best.dice:.3f} on {len(held)} held-back nodules, epoch {best.number} of {len(trained.epochs)}")
     print(out)  # noqa: T201  the command line's own output
 
 
@@ -103,9 +104,9 @@ def _temperature(network: Any, patches: list[tuple[NDArray[np.float32], NDArray[
     try:
         found = fit_temperature(np.stack(logits), np.stack([y[0] >= 0.5 for _, y in patches]))
     except DatasetError as error:
-        _say(f"no temperature: {error}")
+        say(f"no temperature: {error}")
         return {}
-    _say(
+    say(
         f"temperature {found.value:.3f}: calibration error {found.ece_before:.4f} before, {found.ece_after:.4f} after, on the "
         "held-back nodules that it was fitted on"
     )
@@ -144,7 +145,7 @@ def _pretrain(network: Any, config: TrainingConfig, learned: list[Example], view
     values = plan.model_dump(include={"levels", "batch", "learning_rate"})
     found = pretrain(other, images, plan.steps, seed, **values)
     tail = slice(-max(1, plan.steps // 10), None)
-    _say(
+    say(
         f"volume fusion, {plan.steps} steps: cross-entropy {np.mean(found.cross_entropy[tail]):.3f}, by chance "
         f"{np.mean(found.chance[tail]):.3f}"
     )
@@ -179,10 +180,6 @@ def _tell(epochs: int) -> Callable[[Epoch], None]:
 
     def tell(epoch: Epoch) -> None:
         spent = time.monotonic() - begun
-        _say(f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, Dice {epoch.dice:.4f}, {spent:.0f} s")
+        say(f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, Dice {epoch.dice:.4f}, {spent:.0f} s")
 
     return tell
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  the command line's own output

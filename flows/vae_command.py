@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.workspace_nodules import NodulesSection, divided, source_of, wanted
 from lungpipe.errors import DatasetError
+from tasks.progress import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,13 +82,12 @@ def train_vae(
 
     Example: lungpipe train-vae recipes/train/vae.toml --out vae.safetensors
     """
-    from lungpipe.deep.extra import needed
+    from lungpipe.deep.extra import ask_for_deep
 
     if out.suffix != ".safetensors":
         raise DatasetError(f"{out}: expected a name that ends in .safetensors")
     config = load_vae(recipe, overrides)
-    for module in ("torch", "monai", "safetensors"):
-        needed(module, "deep")
+    ask_for_deep()
     from lungpipe.deep import weights
     from lungpipe.deep.vae.patches import Sight
 
@@ -101,7 +100,7 @@ def train_vae(
     weights.save(out, trained.tensors, _about(config, table, sides, network, trained))
     best, window_hu = trained.best, config.vae.window_hu
     error_hu = best.error * (window_hu[1] - window_hu[0])
-    _say(
+    say(
         f"epoch {best.number} of {len(trained.epochs)}: mean error {error_hu:.0f} HU and {best.divergence:.1f} nats on "
         f"{len(sides[1].rows)} held-back nodules"
     )
@@ -166,13 +165,9 @@ def _about(
 
 def _tell(epochs: int) -> Any:
     def tell(epoch: VaeEpoch) -> None:
-        _say(
+        say(
             f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}; held back: bound {epoch.bound:.4f}, error "
             f"{epoch.error:.4f}, divergence {epoch.divergence:.1f} nats"
         )
 
     return tell
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  the command line's own output

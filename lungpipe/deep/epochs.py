@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 CHECKPOINT, HISTORY = "checkpoint.pt", "history.json"
+#: Largest norm of a step's gradients.
+CLIP = 5.0
 
 
 class Epoch(Protocol):
@@ -46,7 +48,9 @@ def course(
     kind: type[E],
     *,
     value: Callable[[E], float],
-    over: Callable[[Sequence[E]], bool],
+    most: int,
+    patience: int,
+    settled: float = 0.0,
     folder: Path,
     made_by: Sequence[Any],
     tell: Callable[[E], None] | None = None,
@@ -64,8 +68,12 @@ def course(
         Of what it returns.
     value : callable
         The higher the better; an epoch is the best if its value is higher than that of all before.
-    over : callable
-        Whether so many epochs are enough.
+    most : int
+        Epochs at most, one or more.
+    patience : int
+        Epochs without a better one after which it is over.
+    settled : float
+        Epochs from whose end on patience is counted at the earliest.
     folder : Path
         For the checkpoint, the history as JSON and TensorBoard's log. A checkpoint in it is gone on from.
     made_by : sequence
@@ -93,7 +101,7 @@ def course(
     for name, part in parts.items() if state else ():
         part.load_state_dict(state[name])
     with _log_in(folder) as log:
-        while not over(epochs):
+        while not _over(epochs, value, most, patience, settled):
             epochs.append(epoch(len(epochs)))
             if best_of(epochs, value) is epochs[-1]:
                 best = {name: tensor.detach().cpu().clone() for name, tensor in parts["network"].state_dict().items()}
@@ -103,6 +111,44 @@ def course(
             if tell is not None:
                 tell(epochs[-1])
     return best, tuple(epochs)
+
+
+def _over(epochs: Sequence[E], value: Callable[[E], float], most: int, patience: int, settled: float) -> bool:
+    if not epochs or len(epochs) >= most:
+        return bool(epochs)
+    return len(epochs) - max(best_of(epochs, value).number, settled) >= patience
+
+
+def descend(loss: Any, network: Any, optimiser: Any, number: int) -> float:
+    """Take one step, its gradients no longer than :data:`CLIP`.
+
+    Parameters
+    ----------
+    loss : Tensor
+    network : torch.nn.Module
+    optimiser : torch.optim.Optimizer
+    number : int
+        Of the epoch, from 0.
+
+    Returns
+    -------
+    float
+        The loss.
+
+    Raises
+    ------
+    DatasetError
+        If the loss is no number.
+    """
+    if not torch.isfinite(loss):
+        raise DatasetError(
+            f"training: the loss became {loss.item()} in epoch {number + 1}; lower training.learning_rate"
+        )
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+    optimiser.step()
+    return float(loss.detach())
 
 
 def _write(folder: Path, state: Mapping[str, Any], epochs: list[dict[str, Any]]) -> None:

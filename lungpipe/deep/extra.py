@@ -27,3 +27,18 @@ def needed(name: str, extra: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise PluginError(f"{name} is not installed; install it with: pip install 'lungpipe[{extra}]'") from error
+
+
+def ask_for_deep() -> None:
+    """Ask for the extra ``deep`` before any work, without loading what it brings.
+
+    Raises
+    ------
+    PluginError
+        If a part of it is not installed.
+    """
+    from importlib.util import find_spec
+
+    for module in ("torch", "monai", "safetensors"):
+        if find_spec(module) is None:
+            raise PluginError(f"{module} is not installed; install it with: pip install 'lungpipe[deep]'")

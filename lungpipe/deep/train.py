@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lungpipe.deep.device import device_of, laid_out, precision, settle
-from lungpipe.deep.epochs import best_of, course
+from lungpipe.deep.epochs import best_of, course, descend
 from lungpipe.deep.unfreeze import Unfreezing, freeze, groups_of, parameter_groups
 from lungpipe.errors import DatasetError
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Share of the steps in which the learning rate rises, and what is left of it at the end.
 WARM_UP, LAST_SHARE = 0.03, 0.01
-#: Largest norm of a step's gradients.
-CLIP = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +160,13 @@ def train(
         lambda number: run.epoch(number, draw, held),
         Epoch,
         value=_dice,
-        over=lambda done: _over(done, settings),
+        most=settings.epochs,
+        patience=settings.patience,
         folder=folder,
         made_by=[asdict(settings), of],
         tell=tell,
     )
     return Trained(best, epochs)
-
-
-def _over(epochs: Sequence[Epoch], settings: Training) -> bool:
-    if not epochs or len(epochs) >= settings.epochs:
-        return bool(epochs)
-    return len(epochs) - best_of(epochs, _dice).number >= settings.patience
 
 
 class _Run:
@@ -209,16 +202,7 @@ class _Run:
             x, y = self._stacked(patches)
             with precision(self.device, self.settings.precision):
                 value = self._loss(x, y)
-            if not torch.isfinite(value):
-                raise DatasetError(
-                    f"training: the loss became {value.item()} in epoch {number + 1}; lower training.learning_rate "
-                    f"({self.settings.learning_rate:g})"
-                )
-            self.optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
-            self.optimiser.step()
-            total += float(value.detach())
+            total += descend(value, self.network, self.optimiser, number)
         return Epoch(number + 1, total / self.settings.steps, self.dice(held), self.rate)
 
     def _batches(

@@ -17,7 +17,7 @@ from scipy import ndimage
 from lungpipe.deep.extra import needed
 from lungpipe.deep.header import read_record
 from lungpipe.errors import DatasetError, PluginError, SegmentationError
-from lungpipe.segment.outside.identity import weights_digest
+from lungpipe.segment.outside.identity import check_unchanged, weights_digest
 from lungpipe.segment.outside.model import HERE_ONLY
 from lungpipe.segment.prompt import prompt_for, with_extent
 from lungpipe.segment.steps import at_seed
@@ -153,10 +153,7 @@ class Network:
         SegmentationError
             ``network_failed`` if the network gives values that are no numbers.
         """
-        if weights_digest(self.paths) != self.weights_sha256:
-            raise PluginError(
-                f"{self.name}: the file of weights is not what it was when the run was planned; run again"
-            )
+        check_unchanged(self.name, self.paths, self.weights_sha256)
         return tuple(one for path in self.paths for one in self._maps_of(path, volume, nodule))
 
     def _maps_of(self, path: str, volume: CTVolume, nodule: Nodule) -> Iterator[ProbabilityMap]:

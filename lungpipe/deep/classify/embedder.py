@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lungpipe.deep.extra import needed
+from lungpipe.deep.extra import ask_for_deep, needed
 from lungpipe.deep.header import read_record, seen
 from lungpipe.embedding import named
-from lungpipe.errors import DatasetError, FeatureError, PluginError
+from lungpipe.errors import DatasetError, FeatureError
 from lungpipe.plugin_parameters import HERE_ONLY
-from lungpipe.segment.outside.identity import weights_digest
+from lungpipe.segment.outside.identity import check_unchanged, weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,11 +69,7 @@ class Classifier3D:
                 f"{self.name}: name the file of weights as weights under [features.embedder_parameters.{self.name}]; "
                 "lungpipe train-classifier writes one"
             )
-        from importlib.util import find_spec
-
-        for module in ("torch", "monai", "safetensors"):
-            if find_spec(module) is None:
-                raise PluginError(f"{module} is not installed; install it with: pip install 'lungpipe[deep]'")
+        ask_for_deep()
         object.__setattr__(self, "weights_sha256", weights_digest([self.weights]))
         about = read_classifier(self._path)
         object.__setattr__(self, "trained_on", tuple(about["trained_on"]["datasets"]))
@@ -99,10 +95,7 @@ class Classifier3D:
         PluginError
             If the file of weights changed since the run was planned.
         """
-        if weights_digest([self.weights]) != self.weights_sha256:
-            raise PluginError(
-                f"{self.name}: the file of weights is not what it was when the run was planned; run again"
-            )
+        check_unchanged(self.name, [self.weights], self.weights_sha256)
         if seen(read_classifier(self._path), [volume.hu_sha256])[0]:
             raise FeatureError(
                 "seen_in_training",

@@ -10,17 +10,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from lungpipe.deep.device import device_of, settle
-from lungpipe.deep.epochs import best_of, course
+from lungpipe.deep.epochs import best_of, course, descend
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-#: Largest norm of a step's gradients.
-CLIP = 5.0
 #: In training the scaled HU of a cube move together by up to this, and each by noise of this deviation.
 SHIFT, NOISE = 0.03, 0.02
 
@@ -166,14 +164,7 @@ def train_classifier(
         for part in np.array_split(rng.permutation(len(learned.cubes)), -(-len(learned.cubes) // settings.batch)):
             x = torch.from_numpy(np.stack([shown(learned.cubes[k], rng) for k in part])).to(device)
             y = torch.from_numpy(learned.malignant[part]).to(device).float()
-            loss = _cross_entropy(network(x), y, weight)
-            if not torch.isfinite(loss):
-                raise DatasetError(f"the loss became {loss.item()}; lower training.learning_rate")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-            optimiser.step()
-            losses.append(float(loss.detach()))
+            losses.append(descend(_cross_entropy(network(x), y, weight), network, optimiser, number))
         return ClassifierEpoch(number + 1, float(np.mean(losses)), *_on_held(network, held, settings.batch, device))
 
     best, epochs = course(
@@ -181,7 +172,9 @@ def train_classifier(
         epoch,
         ClassifierEpoch,
         value=_worth,
-        over=lambda done: _over(done, settings),
+        most=settings.epochs,
+        patience=settings.patience,
+        settled=settings.head_epochs,
         folder=folder,
         made_by=[asdict(settings), of],
         tell=tell,
@@ -220,9 +213,3 @@ def _on_held(network: Any, held: Labelled, batch: int, device: Any) -> tuple[flo
 def _worth(epoch: ClassifierEpoch) -> float:
     """The lower the cross-entropy on the held-back nodules the better."""
     return -epoch.log_loss
-
-
-def _over(epochs: Sequence[ClassifierEpoch], settings: ClassifierTraining) -> bool:
-    if not epochs or len(epochs) >= settings.epochs:
-        return bool(epochs)
-    return len(epochs) - max(best_of(epochs, _worth).number, settings.head_epochs) >= settings.patience

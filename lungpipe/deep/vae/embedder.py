@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lungpipe.deep.extra import needed
+from lungpipe.deep.extra import ask_for_deep, needed
 from lungpipe.deep.vae.header import in_words, read_header
 from lungpipe.embedding import named
-from lungpipe.errors import DatasetError, PluginError
+from lungpipe.errors import DatasetError
 from lungpipe.plugin_parameters import HERE_ONLY
-from lungpipe.segment.outside.identity import weights_digest
+from lungpipe.segment.outside.identity import check_unchanged, weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ class Vae:
                 f"{self.name}: name the file of weights as weights under [features.embedder_parameters.{self.name}]; "
                 "lungpipe train-vae writes one"
             )
-        _refuse_what_lacks()
+        ask_for_deep()
         object.__setattr__(self, "weights_sha256", weights_digest([self.weights]))
         about = read_header(self._path)
         object.__setattr__(self, "trained_on", tuple(about["trained_on"]["datasets"]))
@@ -79,18 +79,6 @@ class Vae:
         PluginError
             If the file of weights changed since the run was planned.
         """
-        if weights_digest([self.weights]) != self.weights_sha256:
-            raise PluginError(
-                f"{self.name}: the file of weights is not what it was when the run was planned; run again"
-            )
+        check_unchanged(self.name, [self.weights], self.weights_sha256)
         loaded = needed("lungpipe.deep.vae.loaded", "deep")
         return named(loaded.autoencoder(str(self._path), self.weights_sha256).embedding(volume, mask))
-
-
-def _refuse_what_lacks() -> None:
-    """Ask for the extra before any work, without loading what it brings."""
-    from importlib.util import find_spec
-
-    for module in ("torch", "monai", "safetensors"):
-        if find_spec(module) is None:
-            raise PluginError(f"{module} is not installed; install it with: pip install 'lungpipe[deep]'")

@@ -9,18 +9,15 @@ import numpy as np
 import torch
 
 from lungpipe.deep.device import device_of, settle
-from lungpipe.deep.epochs import best_of, course
+from lungpipe.deep.epochs import best_of, course, descend
 from lungpipe.deep.vae.losses import Reconstruction, bound
 from lungpipe.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-#: Largest norm of a step's gradients.
-CLIP = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +157,7 @@ def train_vae(
         weight = settings.noise * _risen(number, settings)
         network.train()
         losses = [
-            _step(network, error, optimiser, images, weight)
+            descend(_loss(network, error, images, weight), network, optimiser, number)
             for images in _batches(learned[rng.permutation(len(learned))], settings.batch, device, rng)
         ]
         return VaeEpoch(number + 1, float(np.mean(losses)), *_on_held(network, error, held, settings, device))
@@ -170,7 +167,9 @@ def train_vae(
         epoch,
         VaeEpoch,
         value=_worth,
-        over=lambda done: _over(done, settings),
+        most=settings.epochs,
+        patience=settings.patience,
+        settled=settings.warm_up * settings.epochs,
         folder=folder,
         made_by=[asdict(settings), of],
         tell=tell,
@@ -181,12 +180,6 @@ def train_vae(
 def _worth(epoch: VaeEpoch) -> float:
     """The lower the bound on the held-back images the better."""
     return -epoch.bound
-
-
-def _over(epochs: Sequence[VaeEpoch], settings: VaeTraining) -> bool:
-    if not epochs or len(epochs) >= settings.epochs:
-        return bool(epochs)
-    return len(epochs) - max(best_of(epochs, _worth).number, settings.warm_up * settings.epochs) >= settings.patience
 
 
 def _risen(number: int, settings: VaeTraining) -> float:
@@ -206,16 +199,9 @@ def _batches(
         yield part
 
 
-def _step(network: Any, error: Any, optimiser: Any, images: Any, weight: float) -> float:
+def _loss(network: Any, error: Any, images: Any, weight: float) -> Any:
     made, encoded = network(images)
-    loss = bound(error(made, images), network.latents.divergence(encoded), images[0].numel(), weight)
-    if not torch.isfinite(loss):
-        raise DatasetError(f"the loss became {loss.item()}; lower training.learning_rate")
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-    optimiser.step()
-    return float(loss.detach())
+    return bound(error(made, images), network.latents.divergence(encoded), images[0].numel(), weight)
 
 
 def _on_held(

@@ -135,6 +135,25 @@ def weights_digest(paths: Sequence[str | Path]) -> str:
     return _digest(tuple(files)) if files else ""
 
 
+def check_unchanged(name: str, paths: Sequence[str | Path], sha256: str) -> None:
+    """Refuse weights that changed since a plug-in was made.
+
+    Parameters
+    ----------
+    name : str
+        Of the plug-in.
+    paths, sha256
+        As :func:`weights_digest` took and gave them then.
+
+    Raises
+    ------
+    PluginError
+        If they give another digest now.
+    """
+    if weights_digest(paths) != sha256:
+        raise PluginError(f"{name}: the file of weights is not what it was when the run was planned; run again")
+
+
 @cache
 def _digest(files: tuple[tuple[str, str, int, int], ...]) -> str:
     digests = []
