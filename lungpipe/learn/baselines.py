@@ -49,7 +49,7 @@ MEANING = {
     "surroundings-only": "the surroundings with the nodule taken out",
     "box-without-mask": "the box round the nodule, without its outline",
     "shuffled-voxels": "the nodule with its voxels in a random order: no texture is left",
-    "without-nodule": "the nodule's outline where it was taken out and lung put in: its surroundings and its shape",
+    "without-nodule": "the outline where the nodule was taken out and lung put in",
     SHUFFLED_LABELS: "labels dealt anew: nothing can be learned",
 }
 #: The classifier of the baselines of size: one column needs no penalty.
